@@ -1,0 +1,205 @@
+"""The typed experiment: what a config file may say, what it resolves to, and what makes two runs the same.
+
+Every field's description is its help, its entry in the JSON Schema and its documentation.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from lrelu_bench.activations import ACTIVATIONS, ActivationSpec, Granularity
+from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, protocol_source
+
+Dataset = Literal["imagenette", "imagewoof", "procedural"]
+Version = Literal["v1", "v2"]
+Arch = Literal["xresnet18", "xresnet34", "xresnet50"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ActivationName = Literal[
+    "relu",
+    "leaky_relu",
+    "general_relu",
+    "learned_relu_v1",
+    "learned_relu_v2",
+    "learned_relu_v3",
+    "learned_relu",
+]
+
+COMMON = ("batch_size", "lr", "mixup")
+"""Recipe fields that a config sets at its top level, because they are what people change."""
+
+# Derived from Recipe so that a field, its type and its sentence are written once.
+RecipeChanges = create_model(
+    "RecipeChanges",
+    __config__=ConfigDict(frozen=True, extra="forbid"),
+    __doc__="Changes to the protocol's recipe. Any value other than the protocol's makes the result `custom`.",
+    **{
+        name: (
+            (Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation) | None,
+            Field(None, description=info.description),
+        )
+        for name, info in Recipe.model_fields.items()
+        if name not in COMMON
+    },  # type: ignore[call-overload]
+)
+
+
+class Activation(BaseModel):
+    """The activation and its options; an option left out takes the activation's own default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ActivationName = Field(description="Which activation; `lrelu-bench list activations` describes each.")
+    leak: float | None = Field(None, ge=-1, le=1, description="Slope of the negative side at the start.")
+    sub: float | None = Field(None, ge=-10, le=10, description="What is subtracted, at the start.")
+    maxv: float | None = Field(None, gt=0, le=1e4, description="The cap, at the start.")
+    granularity: Granularity | None = Field(
+        None, description="learned_relu: one set of parameters per channel or per layer."
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="Weight decay of the activation's own parameters.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _only_its_options(self) -> Self:
+        spec = self.spec
+        for option in ("leak", "sub", "maxv"):
+            if getattr(self, option) is not None and option not in spec.options:
+                takes = ", ".join(spec.options) or "no such options"
+                raise ValueError(f"activation {self.name} has no {option} (it takes: {takes}); remove it")
+        if self.granularity is not None and self.granularity not in spec.granularity:
+            offers = " or ".join(spec.granularity) or "no granularity: it learns nothing"
+            raise ValueError(f"activation {self.name} has no granularity {self.granularity} (it has: {offers})")
+        if self.weight_decay and not spec.learned:
+            raise ValueError(f"activation {self.name} learns nothing, so weight_decay has nothing to decay; remove it")
+        if self.name == "general_relu" and not self.constants:
+            raise ValueError("activation general_relu without leak, sub or maxv is plain relu; set at least one")
+        return self
+
+    @property
+    def spec(self) -> ActivationSpec:
+        """The registry's entry."""
+        return ACTIVATIONS[self.name]
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The starting values in force: the config's, else the activation's defaults."""
+        values = {key: getattr(self, key) for key in self.spec.options if getattr(self, key) is not None}
+        return {key: float(v) for key, v in (self.spec.options | values).items() if v is not None}
+
+    def resolved(self) -> Self:
+        """The same activation with every default written out."""
+        granularity = self.granularity or next(iter(self.spec.granularity), None)
+        return self.model_copy(update={**self.constants, "granularity": granularity})
+
+
+class Experiment(BaseModel):
+    """One experiment: a net, an activation, a data set and a protocol, for one or more seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="lrelu-bench experiment")
+
+    dataset: Dataset = Field(description="imagenette, imagewoof, or procedural (drawn by the package, no download).")
+    version: Version = Field(
+        "v2", description="The split: v1 (2019, 500 validation images) or v2 (about 3,900, today's board)."
+    )
+    source: Source | None = Field(
+        None, description="Shorter side of the archive's images in px; left out, the protocol's rule for the size."
+    )
+    subset: int | None = Field(
+        None, ge=1, description="Train on this many images per class, validate on as many at most; left out, all."
+    )
+    size: int = Field(ge=32, le=512, description="Side of the square the net sees, px.")
+    arch: Arch = Field(description="The net: xresnet18, xresnet34 or xresnet50.")
+    activation: Activation = Field(description="Activation by name, or a mapping with its name and options.")
+    protocol: ProtocolName = Field(description="What fills in the recipe; `lrelu-bench list protocols`.")
+    epochs: int = Field(ge=1, le=1000, description="Passes over the training set; the last one is the result.")
+    batch_size: int | None = Field(None, ge=2, le=4096, description="Images per step; left out, the protocol's.")
+    lr: float | None = Field(None, gt=0, description="Peak learning rate; left out, the protocol's for the cell.")
+    mixup: float | None = Field(None, ge=0, le=10, description="Mixup's alpha; left out, the protocol's.")
+    recipe: RecipeChanges = Field(  # type: ignore[valid-type]
+        default_factory=RecipeChanges, description="Changes to the rest of the protocol's recipe."
+    )
+    precision: Precision = Field(
+        "auto",
+        description="auto: bf16 where the hardware computes in it, else fp32. fp16 needs CUDA (dynamic loss scale).",
+    )
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        (0,), min_length=1, description="One run each: everything random in a run follows from its seed."
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.dataset == "procedural" and (self.version != "v2" or self.source is not None):
+            raise ValueError("dataset procedural is drawn by the package: it has no version v1 and no source; remove them")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} repeat; list each once")
+        if self.protocol_recipe.schedule != "one_cycle" and self._changes().get("div_start") is not None:
+            raise ValueError("recipe.div_start belongs to the one_cycle schedule; remove it")
+        return self
+
+    def _changes(self) -> dict[str, Any]:
+        common = {key: getattr(self, key) for key in COMMON}
+        changes: dict[str, Any] = self.recipe.model_dump()  # type: ignore[attr-defined]
+        return {key: value for key, value in {**common, **changes}.items() if value is not None}
+
+    @property
+    def protocol_recipe(self) -> Recipe:
+        """The protocol's own recipe for this cell."""
+        return PROTOCOLS[self.protocol](self.dataset, self.size, self.epochs)
+
+    @property
+    def effective_recipe(self) -> Recipe:
+        """The recipe in force: the protocol's with this config's changes."""
+        return Recipe.model_validate({**self.protocol_recipe.model_dump(), **self._changes()})
+
+    @property
+    def effective_source(self) -> Source | None:
+        """Resolution of the archive in force; None for the procedural data set."""
+        if self.dataset == "procedural":
+            return None
+        return self.source or protocol_source(self.protocol, self.size)
+
+    def deviations(self) -> list[str]:
+        """Where this experiment leaves its protocol, one phrase each; empty when it does not."""
+        own, theirs = self.effective_recipe.model_dump(), self.protocol_recipe.model_dump()
+        phrases = [f"{key} {own[key]} (protocol {theirs[key]})" for key in own if own[key] != theirs[key]]
+        if self.source and self.source != protocol_source(self.protocol, self.size):
+            phrases.append(f"source {self.source} (protocol {protocol_source(self.protocol, self.size)})")
+        if self.subset is not None:
+            phrases.append(f"subset of {self.subset} images per class")
+        return phrases
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol's name, or `custom` where the experiment leaves it."""
+        return "custom" if self.deviations() else self.protocol
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value explicit, as plain data: what a result carries, and a valid config itself."""
+        recipe = self.effective_recipe.model_dump(mode="json")
+        return {
+            **self.model_dump(mode="json", exclude={"recipe", "activation", "source", *COMMON}),
+            "source": self.effective_source,
+            "activation": self.activation.resolved().model_dump(mode="json", exclude_none=True),
+            **{key: recipe.pop(key) for key in COMMON},
+            "recipe": recipe,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of everything that decides the numbers, the seed apart."""
+        decides = {key: value for key, value in self.resolved().items() if key != "seeds"}
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def slug(self) -> str:
+        """The results folder of this experiment: readable, and never the same for two experiments."""
+        subset = f"-subset{self.subset}" if self.subset else ""
+        return (
+            f"{self.dataset}-{self.version}-{self.size}px-{self.epochs}ep{subset}-{self.arch}-"
+            f"{self.activation.name}-{self.protocol_label}-{self.digest[:8]}"
+        )

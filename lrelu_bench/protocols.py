@@ -1,0 +1,181 @@
+"""The three protocols a leaderboard number can be measured with, as values.
+
+A `Recipe` is everything between the data and the accuracy: optimizer, schedule, augmentation, validation
+transform, loss. A protocol fills one in for a cell (data set, size, epochs); an experiment that changes any
+value of it is labelled `custom`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Source = Literal["160", "320", "full"]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """How a net is trained and validated, every value explicit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(ge=2, le=4096, description="Images per optimizer step.")
+    lr: Positive = Field(description="Peak learning rate, for the whole batch on one device.")
+    mixup: float = Field(ge=0, le=10, description="Alpha of mixup's beta distribution; 0 is no mixup.")
+    optimizer: Literal["adam", "ranger"] = Field(
+        description="adam: Adam with decoupled weight decay. ranger: RAdam inside Lookahead (k=6, alpha=0.5)."
+    )
+    momentum_max: Share = Field(description="First-moment decay (beta1) at the start and the end.")
+    momentum_min: Share = Field(description="First-moment decay (beta1) where the learning rate peaks.")
+    sq_momentum: Share = Field(description="Second-moment decay (beta2).")
+    eps: Positive = Field(description="Added to the root of the second moment.")
+    weight_decay: float = Field(ge=0, description="Decoupled weight decay, multiplied by the learning rate.")
+    decay_norm_and_bias: bool = Field(description="Whether batch-norm parameters and biases decay as well.")
+    schedule: Literal["one_cycle", "flat_cos"] = Field(
+        description="one_cycle: cosine up to lr, cosine down. flat_cos: lr held, then cosine down."
+    )
+    pct_start: Share = Field(description="Share of all steps before the learning rate comes down.")
+    div_start: Positive = Field(description="one_cycle starts from lr / div_start.")
+    div_end: Positive = Field(description="The schedule ends at lr / div_end.")
+    label_smoothing: Share = Field(description="Share of the target spread over all classes.")
+    drop_last: bool = Field(description="Whether an epoch drops its last, incomplete batch.")
+    crop: Literal["resize", "extent"] = Field(
+        description="Random resized crop: crop then PIL's antialiased resize, or PIL's EXTENT transform."
+    )
+    min_scale: Share = Field(description="Least share of the image's area that a random crop keeps.")
+    validation: Literal["shorter_side", "squash", "extent"] = Field(
+        description="shorter_side: to size + 32, centre crop. squash: whole image to a square 14 % larger, "
+        "centre crop. extent: the central 1/1.14 of each side by PIL's EXTENT transform."
+    )
+    mean: tuple[float, float, float] = Field(description="Channel means subtracted, of pixels in [0, 1].")
+    std: tuple[Positive, Positive, Positive] = Field(description="Channel deviations divided by.")
+    stem: tuple[int, int, int] = Field(description="Output channels of the three stem convolutions.")
+    init_slope: Literal["zero", "leak"] = Field(
+        description="Negative slope the kaiming start assumes: zero, or the activation's starting leak."
+    )
+
+
+# (dataset, size, epochs): --bs, --lr, --mixup and GPUs of the row that held the cell on 2019-04-16.
+_BOARD_2019: dict[tuple[str, int, int], tuple[int, float, float, int]] = {
+    ("imagenette", 128, 5): (64, 3e-3, 0.0, 4),
+    ("imagenette", 128, 20): (128, 3e-3, 0.0, 2),
+    ("imagenette", 128, 80): (64, 1e-2, 0.2, 3),
+    ("imagenette", 128, 400): (64, 1e-2, 0.2, 3),
+    ("imagenette", 192, 5): (64, 1e-2, 0.0, 3),
+    ("imagenette", 192, 20): (64, 1e-2, 0.0, 3),
+    ("imagenette", 192, 80): (64, 1e-2, 0.2, 3),
+    ("imagenette", 192, 400): (64, 1e-2, 0.2, 3),
+    ("imagenette", 256, 5): (64, 1e-2, 0.0, 3),
+    ("imagenette", 256, 20): (64, 1e-2, 0.0, 3),
+    ("imagenette", 256, 80): (64, 1e-2, 0.2, 3),
+    ("imagenette", 256, 400): (64, 1e-2, 0.2, 3),
+    ("imagewoof", 128, 5): (64, 3e-3, 0.0, 2),
+    ("imagewoof", 128, 20): (64, 3e-3, 0.0, 2),
+    ("imagewoof", 128, 80): (64, 1e-2, 0.2, 4),
+    ("imagewoof", 128, 400): (64, 1e-2, 0.2, 4),
+    ("imagewoof", 192, 5): (64, 3e-3, 0.0, 1),
+    ("imagewoof", 192, 20): (64, 3e-3, 0.2, 4),
+    ("imagewoof", 192, 80): (64, 3e-3, 0.2, 4),
+    ("imagewoof", 192, 400): (64, 1e-2, 0.2, 4),
+    ("imagewoof", 256, 5): (64, 3e-3, 0.0, 2),
+    ("imagewoof", 256, 20): (64, 3e-3, 0.0, 4),
+    ("imagewoof", 256, 80): (64, 3e-3, 0.2, 4),
+    ("imagewoof", 256, 400): (64, 1e-2, 0.2, 4),
+}
+_OFF_BOARD_2019 = (64, 3e-3, 0.0, 2)
+
+
+def _leaderboard_2019(dataset: str, size: int, epochs: int) -> Recipe:
+    """fastai 1 examples/train_imagenette.py at 2019-04-10 (commit d207f911).
+
+    The board's --bs is per GPU and its --lr is scaled by batch / 256, so one device reproduces a row with
+    batch = bs x GPUs at lr x batch / 256. A cell the board does not have takes Imagewoof 128/5's values.
+    """
+    bs, lr, mixup, gpus = _BOARD_2019.get((dataset, size, epochs), _OFF_BOARD_2019)
+    batch_size = bs * gpus
+    return Recipe(
+        batch_size=batch_size,
+        lr=lr * batch_size / 256,
+        mixup=mixup,
+        optimizer="adam",
+        momentum_max=0.95,
+        momentum_min=0.85,
+        sq_momentum=0.99,
+        eps=1e-6,
+        weight_decay=1e-2,
+        decay_norm_and_bias=False,
+        schedule="one_cycle",
+        pct_start=0.3,
+        div_start=10.0,
+        div_end=1e5,
+        label_smoothing=0.1,
+        drop_last=True,
+        crop="resize",
+        min_scale=0.35,
+        validation="shorter_side",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        stem=(32, 32, 64),
+        init_slope="zero",
+    )
+
+
+def _course_2019(dataset: str, size: int, epochs: int) -> Recipe:
+    """fast.ai course-v3 nbs/dl2/11_train_imagenette.ipynb and the notebooks it imports (08 to 11)."""
+    return _leaderboard_2019(dataset, size, epochs).model_copy(
+        update={
+            "batch_size": 64,
+            "lr": 1e-2,
+            "mixup": 0.0,
+            "decay_norm_and_bias": True,
+            "pct_start": 0.5,
+            "drop_last": False,
+            "crop": "extent",
+            "validation": "extent",
+            "mean": (0.47, 0.48, 0.45),
+            "std": (0.29, 0.28, 0.30),
+            "stem": (32, 64, 64),
+        }
+    )
+
+
+def _leaderboard_2020(dataset: str, size: int, epochs: int) -> Recipe:
+    """fastai2 nbs/examples/train_imagenette.py (2020-01) with the options of fastai/imagenette 2020-01-train.md.
+
+    Upstream says that the 80 and 200 epoch runs use mixup but not which alpha: 0.2 here, fastai 1's.
+    """
+    return _leaderboard_2019(dataset, size, epochs).model_copy(
+        update={
+            "batch_size": 64,
+            "lr": 8e-3,
+            "mixup": 0.2 if epochs >= 80 else 0.0,
+            "optimizer": "ranger",
+            "momentum_min": 0.95,
+            "schedule": "flat_cos",
+            "pct_start": 0.75,
+            "validation": "squash",
+        }
+    )
+
+
+ProtocolName = Literal["leaderboard-2019", "course-2019", "leaderboard-2020"]
+PROTOCOLS = {
+    "leaderboard-2019": _leaderboard_2019,
+    "course-2019": _course_2019,
+    "leaderboard-2020": _leaderboard_2020,
+}
+PROTOCOL_SENTENCES = {
+    "leaderboard-2019": "The board the posts compared with (fastai 1, April 2019): Adam, one-cycle, v1 data.",
+    "course-2019": "The course's own notebook, most likely what the posts' author trained with: batch 64, lr 1e-2.",
+    "leaderboard-2020": "Today's board (fastai2, January 2020): Ranger, flat then cosine, v2 data at 320 px.",
+}
+
+
+def protocol_source(protocol: str, size: int) -> Source:
+    """The archive's resolution (shorter side, px) that a protocol trains `size` px from."""
+    if protocol == "course-2019" or (protocol == "leaderboard-2019" and size <= 128):
+        return "160"
+    return "320" if size <= 224 else "full"
