@@ -1,0 +1,200 @@
+"""Results on disk: one folder per run, a versioned schema, written whole after every epoch.
+
+    results/<experiment>/seed-<n>/
+        config.yaml        the resolved config: `lrelu-bench run` accepts it
+        environment.json   versions, hardware, commit, data digest
+        epochs.jsonl       one line per finished epoch
+        result.json        the run's `RunResult`
+        predictions.npz    predicted and true class of every validation image, final epoch
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from lrelu_bench.errors import BenchError
+
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "complete", "diverged"]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch: losses are means per image, accuracy is a share, times are seconds."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    accuracy: float
+    correct: int
+    lr: float
+    train_seconds: float
+    valid_seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run says of itself. Accuracies are shares in [0, 1] of the whole validation set."""
+
+    status: Status
+    experiment: str
+    """The results folder's name; equal for all seeds of one experiment."""
+    config_digest: str
+    seed: int
+    dataset: str
+    version: str
+    source: str | None
+    """Resolution of the archive; None for the procedural data set."""
+    subset: int | None
+    size: int
+    epochs: int
+    arch: str
+    activation: dict[str, Any]
+    """Name and every option in force."""
+    protocol: str
+    """The protocol the config names."""
+    protocol_label: str
+    """The protocol's name, or `custom` where the run leaves it."""
+    deviations: list[str]
+    batch_size: int
+    lr: float
+    precision: str
+    """What was computed in: fp32, bf16 or fp16."""
+    device: str
+    parameters: int
+    activation_parameters: int
+    train_images: int
+    valid_images: int
+    data_digest: str
+    data_official: bool
+    """Whether the archive's bytes are the official release's."""
+    epochs_done: int
+    final_accuracy: float | None
+    """Accuracy after the last epoch: the result."""
+    best_accuracy: float | None
+    best_epoch: int | None
+    wall_seconds: float
+    images_per_second: float | None
+    """Training images per second, augmentation included, validation excluded."""
+    peak_memory_bytes: int | None
+    commit: str | None
+    started: str
+    finished: str | None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def activation_name(self) -> str:
+        """The activation's name."""
+        return str(self.activation["name"])
+
+
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write `path` whole or not at all: temporary file in the same folder, fsync, rename.
+
+    Raises `BenchError` where the file cannot be written (permissions, full disk).
+    """
+    payload = data.encode() if isinstance(data, str) else data
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise BenchError(
+            f"{path}: cannot write ({error.strerror or error}); free the disk, mend its permissions "
+            "or give another folder with --output"
+        ) from error
+
+
+class RunFolder:
+    """The folder of one run: `<output>/<experiment>/seed-<n>`."""
+
+    def __init__(self, output: Path, experiment: str, seed: int) -> None:
+        self.path = output / experiment / f"seed-{seed}"
+
+    def start(self, config: str, environment: Mapping[str, Any], result: RunResult) -> None:
+        """Write what is known before the first epoch."""
+        write_atomically(self.path / "config.yaml", config)
+        write_atomically(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+        self.update([], result)
+
+    def update(self, rows: list[EpochRow], result: RunResult) -> None:
+        """Write the epochs so far and the result as it stands."""
+        write_atomically(self.path / "epochs.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1) + "\n")
+
+    def completed(self, config_digest: str) -> RunResult | None:
+        """The finished run already here with the same config, if there is one."""
+        if not (self.path / "result.json").is_file():
+            return None
+        result = load_result(self.path)
+        return result if result.status != "running" and result.config_digest == config_digest else None
+
+
+_NUMBERS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+
+def load_result(folder: Path) -> RunResult:
+    """Read one run's `result.json`; raises `BenchError` naming the file and what is wrong with it."""
+    path = folder / "result.json"
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot read ({error})") from error
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path}:{error.lineno}: damaged, not JSON ({error.msg})") from error
+    if not isinstance(raw, dict) or "schema_version" not in raw:
+        raise BenchError(f"{path}: not a result of lrelu-bench (no schema_version)")
+    if raw["schema_version"] != SCHEMA_VERSION:
+        raise BenchError(
+            f"{path}: schema_version {raw['schema_version']} but this lrelu-bench reads {SCHEMA_VERSION}; "
+            "use the version that wrote it"
+        )
+    return _checked(path, raw)
+
+
+def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
+    """A `RunResult` whose every field is there and of its type."""
+    missing = [field.name for field in fields(RunResult) if field.name not in raw]
+    if missing:
+        raise BenchError(f"{path}: damaged, missing {', '.join(missing)}")
+    for field in fields(RunResult):
+        kinds = str(field.type).split(" | ")
+        value, kind = raw[field.name], _NUMBERS.get(kinds[0])
+        if value is None and "None" in kinds:
+            continue
+        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise BenchError(f"{path}: damaged, {field.name} is {value!r}, not {kinds[0]}")
+    if not isinstance(raw["activation"], dict) or not isinstance(raw["activation"].get("name"), str):
+        raise BenchError(f"{path}: damaged, activation has no name")
+    for name in ("final_accuracy", "best_accuracy"):
+        if raw[name] is not None and not 0 <= raw[name] <= 1:
+            raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a share between 0 and 1")
+    return RunResult(**{field.name: raw[field.name] for field in fields(RunResult)})
+
+
+def load_epochs(folder: Path) -> list[EpochRow]:
+    """Read one run's epochs; raises `BenchError` naming file and line."""
+    path = folder / "epochs.jsonl"
+    rows = []
+    try:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            rows.append(EpochRow(**json.loads(line)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot read ({error})") from error
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{path}:{number}: damaged ({error})") from error
+    return rows
