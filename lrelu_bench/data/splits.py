@@ -35,9 +35,7 @@ def split_indices(
     return np.flatnonzero(~validation).astype(np.int64), np.flatnonzero(validation).astype(np.int64)
 
 
-def subset_indices(
-    indices: npt.ArrayLike, labels: npt.ArrayLike, per_class: int, seed: int = 0
-) -> IntArray:
+def subset_indices(indices: npt.ArrayLike, labels: npt.ArrayLike, per_class: int, seed: int = 0) -> IntArray:
     """At most `per_class` of `indices` from each class, ascending, always the same ones for a seed.
 
     `labels` holds the label of every image (it is indexed by `indices`). Subsets of one seed are nested:

@@ -1,0 +1,382 @@
+"""Archives on this machine: fetch, import and verify them, and say what state each is in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from lrelu_bench.data import download as transfer
+from lrelu_bench.data.catalog import Archive
+from lrelu_bench.data.download import Progress
+from lrelu_bench.data.extract import check_layout
+from lrelu_bench.errors import BenchError
+
+_CHUNK = 1 << 20
+_HEX_DIGITS = {"sha256": 64, "md5": 32}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an archive file, kept in `<name>.json` beside `<name>.tgz`.
+
+    `official` says that a published digest matched; `pinned` that none is published and the first download's
+    counts from then on; `origin` is an address or the bare name of the file it was imported from.
+    """
+
+    archive: str
+    sha256: str
+    bytes: int
+    official: bool
+    pinned: bool
+    origin: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class ArchiveState:
+    """Where an archive stands. "ready" means decoded into the cache; `bytes` is the size of the file on disk."""
+
+    archive: Archive
+    path: Path | None
+    bytes: int
+    digest: str | None
+    official: bool
+    status: Literal["absent", "partial", "archive", "ready"]
+    detail: str
+
+
+def data_home() -> Path:
+    """The folder all data lies under: LRELU_BENCH_DATA, else `lrelu-bench` in the user's cache folder."""
+    if chosen := os.environ.get("LRELU_BENCH_DATA"):
+        return Path(chosen).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "lrelu-bench"
+
+
+def archive_path(archive: Archive, home: Path) -> Path:
+    """Where the archive's file lies, or will."""
+    return home / "archives" / archive.filename
+
+
+def cache_path(archive: Archive, home: Path, sha256: str) -> Path:
+    """Where the decoded pixels of the archive file with this digest lie, or will."""
+    return home / "cache" / f"{archive.name}-{sha256[:12]}"
+
+
+def ready_cache(archive: Archive, home: Path) -> Path | None:
+    """The cache folder that serves `archive`, or None; it outlives the archive file and its record."""
+    record = recorded(archive, home)
+    if record is not None:
+        folder = cache_path(archive, home, record.sha256)
+        return folder if _looks_whole(folder) else None
+    if archive_path(archive, home).exists():
+        return None
+    pattern = re.compile(re.escape(archive.name) + r"-[0-9a-f]{12}")
+    folders = [f for f in sorted((home / "cache").glob("*")) if pattern.fullmatch(f.name) and _looks_whole(f)]
+    return folders[0] if len(folders) == 1 else None
+
+
+def state(archive: Archive, home: Path) -> ArchiveState:
+    """Where `archive` stands under `home`, from records and sizes alone (nothing is hashed)."""
+    path = archive_path(archive, home)
+    part = _part(path)
+    record = recorded(archive, home)
+    cache = ready_cache(archive, home)
+    digest = f"sha256:{record.sha256}" if record else None
+    official = record.official if record else False
+    if cache is not None and record is None:
+        meta = json.loads((cache / "meta.json").read_text())
+        digest, official = meta["digest"], meta["official"]
+    if path.exists():
+        size = path.stat().st_size
+        detail = record.detail if record else "found without a record: it is checked at its first use."
+        return ArchiveState(archive, path, size, digest, official, "ready" if cache else "archive", detail)
+    if cache is not None:
+        return ArchiveState(
+            archive, None, 0, digest, official, "ready", "decoded; the archive itself is gone."
+        )
+    if part.exists():
+        size = part.stat().st_size
+        detail = f"{size} bytes are downloaded; fetching goes on from there."
+        return ArchiveState(archive, part, size, None, False, "partial", detail)
+    return ArchiveState(archive, None, 0, None, False, "absent", f"to be fetched from {archive.url}.")
+
+
+def recorded(archive: Archive, home: Path) -> Record | None:
+    """The record of the archive, or None where there is none or it speaks of another file than the one here."""
+    record = _last_record(archive, home)
+    path = archive_path(archive, home)
+    if record is None or (path.exists() and path.stat().st_size != record.bytes):
+        return None
+    return record
+
+
+def ensure_record(archive: Archive, home: Path, progress: Progress | None = None) -> Record:
+    """The record of the archive file on disk; one put there by hand is checked and recorded first.
+
+    Raises BenchError where the file is absent or is no whole archive.
+    """
+    record = recorded(archive, home)
+    if record is not None:
+        return record
+    path = archive_path(archive, home)
+    record = _inspect(archive, path, origin=path.name, progress=progress)
+    _write_record(archive, home, record)
+    return record
+
+
+def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Path:
+    """Download `archive` unless it is here, check it and return its path.
+
+    The mirrors of LRELU_BENCH_MIRROR are tried in order, then the official address. A download whose digest is
+    not among the published ones, or whose contents are not the archive's, is kept aside as `.bad`. Where no
+    digest is published the first download's is pinned. Raises BenchError where no source delivers.
+    """
+    path = archive_path(archive, home)
+    with locked(path, progress):
+        if path.exists():
+            ensure_record(archive, home, progress)
+            return path
+        failures = []
+        for url in sources(archive):
+            try:
+                transfer.download(url, _part(path), progress)
+            except transfer.DownloadError as error:
+                failures.append(f"{url}: {error}")
+                continue
+            try:
+                record = _accept_download(archive, home, url, progress)
+            except BenchError as error:
+                aside = _set_aside(_part(path))
+                failures.append(f"{url}: {str(error).rstrip('.')} (kept as {aside})")
+                continue
+            _write_record(archive, home, record)
+            os.replace(_part(path), path)
+            return path
+    raise BenchError(
+        f"{archive.name}: could not be downloaded ({'; '.join(failures)}); get {archive.filename} another way and "
+        f"run `lrelu-bench data import {archive.name} FILE`, or name a mirror in LRELU_BENCH_MIRROR."
+    )
+
+
+def sources(archive: Archive) -> list[str]:
+    """The addresses to try in order: each mirror's copy, then the official one."""
+    mirrors = [m.strip() for m in os.environ.get("LRELU_BENCH_MIRROR", "").split(",") if m.strip()]
+    for mirror in mirrors:
+        if not mirror.lower().startswith(("http://", "https://", "file://")):
+            raise BenchError(
+                f"LRELU_BENCH_MIRROR: '{mirror}' is no http(s):// or file:// address; correct it."
+            )
+    return [f"{mirror.rstrip('/')}/{archive.filename}" for mirror in mirrors] + [archive.url]
+
+
+def import_archive(
+    archive: Archive,
+    file: Path,
+    home: Path,
+    progress: Progress | None = None,
+    digest: str | None = None,
+) -> Record:
+    """Take the user's copy of an archive into `home`, by hard link or copy; `file` itself is left alone.
+
+    Its layout and image counts must be the archive's; its bytes need not be, but `digest` ("sha256:..." or
+    "md5:...") is checked where given. Raises BenchError where a check fails.
+    """
+    source = file.expanduser().resolve()
+    path = archive_path(archive, home)
+    if not source.is_file():
+        raise BenchError(f"{file}: there is no such file; give the path of a copy of {archive.filename}.")
+    if digest is not None:
+        _require_digest(source, digest, progress)
+    with locked(path, progress):
+        record = _inspect(archive, source, origin=file.name, progress=progress)
+        if not (path.exists() and path.samefile(source)):
+            _place(source, path)
+        _write_record(archive, home, record)
+    return record
+
+
+def verify(archive: Archive, home: Path, progress: Progress | None = None) -> list[str]:
+    """Problems of the archive file and its cache, re-read from disk; empty where all is well."""
+    from lrelu_bench.data import cache  # numpy is wanted here only
+
+    path, record = archive_path(archive, home), _last_record(archive, home)
+    folder = cache_path(archive, home, record.sha256) if record else ready_cache(archive, home)
+    has_cache = folder is not None and folder.exists()
+    problems = []
+    if path.exists():
+        problems += _file_problems(archive, path, record, progress)
+    elif not has_cache:
+        problems.append(f"{path}: is absent; run `lrelu-bench data fetch {archive.name}`.")
+    if folder is not None and has_cache:
+        problems += cache.folder_problems(archive, folder, progress)
+    return problems
+
+
+@contextmanager
+def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
+    """Hold the lock file beside `path`, so that no two processes write it; a wait is reported as ("wait", 0, None)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(path.name + ".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress is not None:
+                progress("wait", 0, None)
+            lock.acquire()
+    except OSError as error:
+        raise BenchError(
+            f"{path.parent}: cannot be written ({error.strerror}); set LRELU_BENCH_DATA to a folder of yours."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _accept_download(archive: Archive, home: Path, url: str, progress: Progress | None) -> Record:
+    part = _part(archive_path(archive, home))
+    record = _inspect(archive, part, origin=url, progress=progress, layout=False)
+    if archive.digests and not record.official:
+        raise BenchError(
+            f"its digest sha256:{record.sha256} ({record.bytes} bytes) is none of the published ones"
+        )
+    if not archive.digests:
+        pin = _last_record(archive, home)
+        if pin is not None and pin.pinned and pin.sha256 != record.sha256:
+            raise BenchError(
+                f"its digest sha256:{record.sha256} is not sha256:{pin.sha256}, the first download's"
+            )
+        detail = f"no digest of {archive.name} is published: pinned to the first download's."
+        record = Record(**{**asdict(record), "pinned": True, "detail": detail})
+    check_layout(archive, part)
+    return record
+
+
+def _inspect(
+    archive: Archive, path: Path, origin: str, progress: Progress | None, layout: bool = True
+) -> Record:
+    if layout:
+        check_layout(archive, path)
+    digests = _hash_file(path, progress)
+    size = path.stat().st_size
+    match = next((d for d in archive.digests if digests[d.algorithm] == d.hex), None)
+    if match is not None:
+        detail = f"official: {match.algorithm} of {match.vintage}."
+    elif archive.digests:
+        detail = "not the official bytes: layout and image counts are right, no published digest matches."
+    else:
+        detail = f"no digest of {archive.name} is published: layout and image counts are right."
+    return Record(archive.name, digests["sha256"], size, match is not None, False, origin, detail)
+
+
+def _hash_file(path: Path, progress: Progress | None) -> dict[str, str]:
+    hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+    total, done = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            for each in hashes.values():
+                each.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress("check", done, total)
+    return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
+
+
+def _require_digest(path: Path, digest: str, progress: Progress | None) -> None:
+    algorithm, _, expected = digest.strip().lower().partition(":")
+    if len(expected) != _HEX_DIGITS.get(algorithm, -1) or not re.fullmatch(r"[0-9a-f]*", expected):
+        raise BenchError(
+            f"digest: '{digest}' is not of the form sha256:<64 hex digits> or md5:<32>; correct it."
+        )
+    found = _hash_file(path, progress)[algorithm]
+    if found != expected:
+        raise BenchError(
+            f"{path}: has {algorithm}:{found}, not {algorithm}:{expected}; get the copy you meant."
+        )
+
+
+def _file_problems(
+    archive: Archive, path: Path, record: Record | None, progress: Progress | None
+) -> list[str]:
+    problems = []
+    try:
+        found = _hash_file(path, progress)["sha256"]
+        if record is None:
+            problems.append(f"{path}: has no record; run `lrelu-bench data import {archive.name} {path}`.")
+        elif found != record.sha256:
+            problems.append(
+                f"{path}: has sha256:{found} where sha256:{record.sha256} was recorded; move it away and fetch or "
+                "import it again."
+            )
+        check_layout(archive, path)
+    except BenchError as error:
+        problems.append(str(error))
+    except OSError as error:
+        problems.append(f"{path}: cannot be read ({error}); move it away and fetch or import it again.")
+    return problems
+
+
+def _place(source: Path, path: Path) -> None:
+    staged = path.with_name(path.name + ".importing")
+    staged.unlink(missing_ok=True)
+    try:
+        os.link(source, staged)
+    except OSError:
+        # Another file system, or one without hard links.
+        transfer.require_space(path.parent, source.stat().st_size, "the copy")
+        shutil.copyfile(source, staged)
+    os.replace(staged, path)
+
+
+def _set_aside(part: Path) -> Path:
+    base = part.with_name(part.name.removesuffix(".part") + ".bad")
+    aside, n = base, 2
+    while aside.exists():
+        aside, n = base.with_name(f"{base.name}-{n}"), n + 1
+    os.replace(part, aside)
+    transfer.discard(part)
+    return aside
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _record_path(archive: Archive, home: Path) -> Path:
+    return home / "archives" / f"{archive.name}.json"
+
+
+def _last_record(archive: Archive, home: Path) -> Record | None:
+    try:
+        return Record(**json.loads(_record_path(archive, home).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_record(archive: Archive, home: Path, record: Record) -> None:
+    path = _record_path(archive, home)
+    staged = path.with_name(path.name + ".new")
+    staged.write_text(json.dumps(asdict(record), indent=2) + "\n")
+    os.replace(staged, path)
+
+
+def _looks_whole(folder: Path) -> bool:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        return (folder / "pixels.bin").stat().st_size == meta["pixel_bytes"] and (
+            folder / "index.npz"
+        ).exists()
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
