@@ -137,7 +137,9 @@ class Experiment(BaseModel):
             raise ValueError("dataset procedural is drawn by the package: it has no version v1 and no source; remove them")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} repeat; list each once")
-        if self.protocol_recipe.schedule != "one_cycle" and self._changes().get("div_start") is not None:
+        # The protocol's own div_start passes: a resolved experiment is a valid config.
+        starts = {None, self.protocol_recipe.div_start}
+        if self.effective_recipe.schedule != "one_cycle" and self._changes().get("div_start") not in starts:
             raise ValueError("recipe.div_start belongs to the one_cycle schedule; remove it")
         return self
 
