@@ -1,5 +1,5 @@
 """Imagenette and Imagewoof without torch: which archives exist, where they lie, and their decoded pixels.
 
-`catalog` knows the twelve official archives, `archives` fetches, imports and verifies them, `cache` decodes one
-once into memory-mapped pixels, and `splits` derives the v1 and v2 train/validation splits as index arrays.
+`catalog` knows the twelve official archives, `archives` fetches, imports and verifies them, `cache` decodes
+one once into memory-mapped pixels, and `splits` derives the v1 and v2 splits as index arrays.
 """

@@ -44,7 +44,7 @@ class Record:
 
 @dataclass(frozen=True)
 class ArchiveState:
-    """Where an archive stands. "ready" means decoded into the cache; `bytes` is the size of the file on disk."""
+    """Where an archive stands: "ready" means decoded into the cache; `bytes` is the size of the file here."""
 
     archive: Archive
     path: Path | None
@@ -113,7 +113,7 @@ def state(archive: Archive, home: Path) -> ArchiveState:
 
 
 def recorded(archive: Archive, home: Path) -> Record | None:
-    """The record of the archive, or None where there is none or it speaks of another file than the one here."""
+    """The record of the archive, or None where there is none or it speaks of another file than is here."""
     record = _last_record(archive, home)
     path = archive_path(archive, home)
     if record is None or (path.exists() and path.stat().st_size != record.bytes):
@@ -130,17 +130,27 @@ def ensure_record(archive: Archive, home: Path, progress: Progress | None = None
     if record is not None:
         return record
     path = archive_path(archive, home)
+    if not path.exists():
+        raise absent(archive, home)
     record = _inspect(archive, path, origin=path.name, progress=progress)
     _write_record(archive, home, record)
     return record
 
 
+def absent(archive: Archive, home: Path) -> BenchError:
+    """The error to raise where neither the archive nor its cache is under `home`."""
+    return BenchError(
+        f"{archive.name}: is not under {home}; run `lrelu-bench data fetch {archive.name}`, or "
+        f"`lrelu-bench data import {archive.name} FILE` with a copy of yours."
+    )
+
+
 def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Path:
     """Download `archive` unless it is here, check it and return its path.
 
-    The mirrors of LRELU_BENCH_MIRROR are tried in order, then the official address. A download whose digest is
-    not among the published ones, or whose contents are not the archive's, is kept aside as `.bad`. Where no
-    digest is published the first download's is pinned. Raises BenchError where no source delivers.
+    The mirrors of LRELU_BENCH_MIRROR are tried in order, then the official address. A download whose digest
+    is not among the published ones, or whose contents are not the archive's, is kept aside as `.bad`. Where
+    no digest is published the first download's is pinned. Raises BenchError where no source delivers.
     """
     path = archive_path(archive, home)
     with locked(path, progress):
@@ -164,8 +174,9 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
             os.replace(_part(path), path)
             return path
     raise BenchError(
-        f"{archive.name}: could not be downloaded ({'; '.join(failures)}); get {archive.filename} another way and "
-        f"run `lrelu-bench data import {archive.name} FILE`, or name a mirror in LRELU_BENCH_MIRROR."
+        f"{archive.name}: could not be downloaded ({'; '.join(failures)}); get {archive.filename} "
+        f"another way and run `lrelu-bench data import {archive.name} FILE`, or name a mirror in "
+        "LRELU_BENCH_MIRROR."
     )
 
 
@@ -225,7 +236,7 @@ def verify(archive: Archive, home: Path, progress: Progress | None = None) -> li
 
 @contextmanager
 def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
-    """Hold the lock file beside `path`, so that no two processes write it; a wait is reported as ("wait", 0, None)."""
+    """Hold the lock file beside `path`, so that no two processes write it; a wait is reported as "wait"."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(path.name + ".lock"))
@@ -317,8 +328,8 @@ def _file_problems(
             problems.append(f"{path}: has no record; run `lrelu-bench data import {archive.name} {path}`.")
         elif found != record.sha256:
             problems.append(
-                f"{path}: has sha256:{found} where sha256:{record.sha256} was recorded; move it away and fetch or "
-                "import it again."
+                f"{path}: has sha256:{found} where sha256:{record.sha256} was recorded; move it away and "
+                "fetch or import it again."
             )
         check_layout(archive, path)
     except BenchError as error:

@@ -1,8 +1,8 @@
 """Decoded pixels of an archive, memory-mapped: decode once with Pillow, then read any image without a copy.
 
-A cache folder holds `pixels.bin` (uint8 RGB HWC images back to back, sizes untouched), `index.npz` (where each
-image lies, its label, folder and name) and `meta.json`. Images stand in sorted (wnid, name) order whichever
-folder they came from, so that the v1 and v2 splits are just index sets over one cache.
+A cache folder holds `pixels.bin` (uint8 RGB HWC images back to back, sizes untouched), `index.npz` (where
+each image lies, its label, folder and name) and `meta.json`. Images stand in sorted (wnid, name) order
+whichever folder they came from, so that the v1 and v2 splits are just index sets over one cache.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import json
 import os
 import re
 import shutil
+import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +38,7 @@ from lrelu_bench.errors import BenchError
 SCHEMA = 1
 MAX_IMAGE_PIXELS = 2**25
 _CHUNK = 1 << 20
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 _KEYS = ("offsets", "heights", "widths", "labels", "folders", "names")
 
 
@@ -60,7 +65,12 @@ class ImageSource(Protocol):
 
 
 class ImageCache:
-    """The decoded images of one archive; opening it reads the index only and pickling it sends only its path."""
+    """The decoded images of one archive, in sorted (wnid, name) order.
+
+    `names` bytes (n,), `labels` int64 (n,), `folders` uint8 (n,; 0 train, 1 val), `heights` and `widths`
+    int32 (n,). Opening reads the index only; pickling sends the folder's path only, so workers map the same
+    pages.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open the cache in `folder`; raises BenchError where it is absent or damaged."""
@@ -69,14 +79,15 @@ class ImageCache:
             meta = json.loads((folder / "meta.json").read_text())
             if meta["schema"] != SCHEMA:
                 raise ValueError(f"schema {meta['schema']}, not {SCHEMA}")
-            with np.load(folder / "index.npz", allow_pickle=False) as index:
+            # Given a path, np.load leaves the file open where it is no zip file.
+            with (folder / "index.npz").open("rb") as file, np.load(file, allow_pickle=False) as index:
                 columns = {key: index[key] for key in _KEYS}
             self._pixels = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
             self._adopt(meta, columns)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except _DAMAGE as error:
             raise BenchError(
-                f"{folder}: is no readable image cache ({error or type(error).__name__}); delete that folder and "
-                "prepare the data again."
+                f"{folder}: is no readable image cache ({error or type(error).__name__}); delete that folder "
+                "and prepare the data again."
             ) from error
 
     def _adopt(self, meta: dict[str, Any], columns: dict[str, npt.NDArray[Any]]) -> None:
@@ -125,10 +136,7 @@ def ensure(
                 raise
     if not archives.archive_path(archive, home).exists():
         if offline:
-            raise BenchError(
-                f"{archive.name}: is not under {home} and downloads are off; run `lrelu-bench data fetch "
-                f"{archive.name}` on line or `lrelu-bench data import {archive.name} FILE`."
-            )
+            raise archives.absent(archive, home)
         archives.fetch(archive, home, progress)
     return build(archive, home, progress)
 
@@ -137,10 +145,7 @@ def open_cache(archive: Archive, home: Path) -> ImageCache:
     """Open the decoded `archive`; raises BenchError where it is not decoded yet or is damaged."""
     folder = archives.ready_cache(archive, home)
     if folder is None:
-        raise BenchError(
-            f"{archive.name}: is not decoded under {home}; run `lrelu-bench data fetch {archive.name}` or "
-            f"`lrelu-bench data import {archive.name} FILE`."
-        )
+        raise archives.absent(archive, home)
     return ImageCache(folder)
 
 
@@ -149,21 +154,27 @@ def build(
 ) -> ImageCache:
     """Decode the archive file under `home` into a cache; one that is whole already is opened instead.
 
-    Neither `workers` (threads) nor the order inside the archive changes a byte of the result. Raises BenchError
-    naming the file or member where the archive is absent, damaged or incomplete or an image cannot be decoded.
+    Neither `workers` (threads) nor the order inside the archive changes a byte of the result. Raises
+    BenchError naming the file or member where the archive is absent, damaged or incomplete or an image cannot
+    be decoded.
     """
     with archives.locked(home / "cache" / archive.name, progress):
+        ready = archives.ready_cache(archive, home)
+        if ready is not None:
+            with suppress(BenchError):
+                return ImageCache(ready)
+        if not archives.archive_path(archive, home).exists():
+            raise archives.absent(archive, home)
         record = archives.ensure_record(archive, home, progress)
         folder = archives.cache_path(archive, home, record.sha256)
-        try:
-            return ImageCache(folder)
-        except BenchError:
-            pass
         _remove_torn(archive, home)
         staged = folder.with_name(f".building-{folder.name}")
         staged.mkdir()
         try:
-            _decode(archive, home, record, staged, progress, workers or os.cpu_count() or 1)
+            plan = _plan(archive, archives.archive_path(archive, home))
+            _write_pixels(plan, staged, workers or os.cpu_count() or 1, progress)
+            _write_index(plan, staged)
+            _write_meta(plan, record, staged, progress)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(staged, folder)
@@ -183,39 +194,52 @@ def folder_problems(archive: Archive, folder: Path, progress: Progress | None = 
         return [str(error)]
     except OSError as error:
         return [f"{folder}: cannot be read ({error}); delete that folder and prepare the data again."]
-    if found != cache.pixels_digest:
-        return [
-            f"{folder}/pixels.bin: has {found}, not {cache.pixels_digest}; delete that folder and prepare again."
-        ]
-    return []
+    if found == cache.pixels_digest:
+        return []
+    return [
+        f"{folder}: pixels.bin has {found}, not {cache.pixels_digest}; delete that folder and prepare the "
+        "data again."
+    ]
 
 
-def _decode(
-    archive: Archive, home: Path, record: Record, staged: Path, progress: Progress | None, workers: int
-) -> None:
-    path = archives.archive_path(archive, home)
+@dataclass(frozen=True)
+class _Plan:
+    """Which images go where: `offsets` (n + 1,) ends with the length of the whole."""
+
+    archive: Archive
+    path: Path
+    members: list[ImageMember]
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+
+def _plan(archive: Archive, path: Path) -> _Plan:
+    """Sort the images and read their sizes, so that each can be written to its place as it is decoded."""
     sizes = {member: _size(path, member, data) for member, data in walk_images(archive, path)}
     members = sorted(sizes)
     val = sum(member.folder for member in members)
     require_counts(archive, path, len(members) - val, val)
     heights = np.array([sizes[member][0] for member in members], dtype=np.int32)
     widths = np.array([sizes[member][1] for member in members], dtype=np.int32)
-    offsets = _offsets(heights, widths)
-    require_space(staged, int(offsets[-1]), "the decoded cache")
-    starts = {member: int(start) for member, start in zip(members, offsets, strict=False)}
+    return _Plan(archive, path, members, heights, widths, _offsets(heights, widths))
+
+
+def _write_pixels(plan: _Plan, staged: Path, workers: int, progress: Progress | None) -> None:
+    require_space(staged, int(plan.offsets[-1]), "the decoded cache")
+    place = {member: i for i, member in enumerate(plan.members)}
     with (staged / "pixels.bin").open("wb") as file:
-        for done, (member, pixels) in enumerate(_decoded(archive, path, workers), start=1):
-            if pixels.shape[:2] != sizes.get(member):
-                raise BenchError(f"{path}: changed while it was decoded; leave it alone and try again.")
-            file.seek(starts[member])
+        for done, (member, pixels) in enumerate(_decoded(plan.archive, plan.path, workers), start=1):
+            i = place.get(member)
+            if i is None or pixels.shape != (plan.heights[i], plan.widths[i], 3):
+                raise BenchError(f"{plan.path}: changed while it was decoded; leave it alone and try again.")
+            file.seek(int(plan.offsets[i]))
             file.write(pixels.data)
             if progress is not None:
-                progress("decode", done, len(members))
+                progress("decode", done, len(plan.members))
         file.flush()
         # A crash of the machine must not leave a folder of the right size with holes in it.
         os.fsync(file.fileno())
-    _write_index(archive, members, heights, widths, offsets[:-1], staged)
-    _write_meta(archive, record, len(members), staged, progress)
 
 
 def _decoded(
@@ -263,8 +287,8 @@ def _undecodable(path: Path, member: ImageMember, error: Exception) -> BenchErro
     reason = re.sub(r" <_io\.BytesIO.*?>", "", str(error)) or type(error).__name__
     folder = ("train", "val")[member.folder]
     return BenchError(
-        f"{path}: image '{folder}/{member.wnid}/{member.name}' cannot be decoded ({reason}); get an intact copy of "
-        "the archive."
+        f"{path}: image '{folder}/{member.wnid}/{member.name}' cannot be decoded ({reason}); get an "
+        "intact copy of the archive."
     )
 
 
@@ -273,39 +297,29 @@ def _offsets(heights: npt.NDArray[np.int32], widths: npt.NDArray[np.int32]) -> n
     return np.concatenate(([0], np.cumsum(heights.astype(np.int64) * widths * 3))).astype(np.int64)
 
 
-def _write_index(
-    archive: Archive,
-    members: list[ImageMember],
-    heights: npt.NDArray[np.int32],
-    widths: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    staged: Path,
-) -> None:
-    label_of = {wnid: label for label, (wnid, _) in enumerate(archive.classes)}
+def _write_index(plan: _Plan, staged: Path) -> None:
+    label_of = {wnid: label for label, (wnid, _) in enumerate(plan.archive.classes)}
     np.savez(
         staged / "index.npz",
-        offsets=offsets,
-        heights=heights,
-        widths=widths,
-        labels=np.array([label_of[member.wnid] for member in members], dtype=np.uint8),
-        folders=np.array([member.folder for member in members], dtype=np.uint8),
-        names=np.array([member.name for member in members], dtype=np.bytes_),
+        offsets=plan.offsets[:-1],
+        heights=plan.heights,
+        widths=plan.widths,
+        labels=np.array([label_of[member.wnid] for member in plan.members], dtype=np.uint8),
+        folders=np.array([member.folder for member in plan.members], dtype=np.uint8),
+        names=np.array([member.name for member in plan.members], dtype=np.bytes_),
     )
 
 
-def _write_meta(
-    archive: Archive, record: Record, count: int, staged: Path, progress: Progress | None
-) -> None:
-    pixels = staged / "pixels.bin"
+def _write_meta(plan: _Plan, record: Record, staged: Path, progress: Progress | None) -> None:
     meta = {
         "schema": SCHEMA,
-        "archive": archive.name,
-        "dataset": archive.dataset,
+        "archive": plan.archive.name,
+        "dataset": plan.archive.dataset,
         "digest": f"sha256:{record.sha256}",
         "official": record.official,
-        "count": count,
-        "pixel_bytes": pixels.stat().st_size,
-        "pixels_digest": _hash_pixels(pixels, progress),
+        "count": len(plan.members),
+        "pixel_bytes": int(plan.offsets[-1]),
+        "pixels_digest": _hash_pixels(staged / "pixels.bin", progress),
         "pillow": PIL.__version__,
     }
     (staged / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")

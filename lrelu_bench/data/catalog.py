@@ -1,4 +1,4 @@
-"""The twelve official Imagenette and Imagewoof archives: addresses, known digests, classes and image counts."""
+"""The twelve official Imagenette and Imagewoof archives: addresses, digests, classes and image counts."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lrelu_bench import __version__
 from lrelu_bench.errors import BenchError
@@ -37,8 +37,8 @@ class DownloadError(Exception):
 def download(url: str, part: Path, progress: Progress | None = None) -> None:
     """Bring the whole gzip file at `url` into `part`, going on from what an earlier try left there.
 
-    Raises DownloadError where it cannot be had, BenchError where the disk is too full. A broken transfer keeps
-    its `part` for the next call.
+    Raises DownloadError where it cannot be had, BenchError where the disk is too full. A broken transfer
+    keeps its `part` for the next call.
     """
     for attempt in range(1, TRIES + 1):
         try:
@@ -63,8 +63,9 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE_BYTES:
         raise BenchError(
-            f"{folder}: {free / 1e9:.2f} GB are free where {purpose} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB; "
-            "free some space or set LRELU_BENCH_DATA to a folder on a larger disk."
+            f"{folder}: {free / 1e9:.2f} GB are free where {purpose} needs "
+            f"{(needed + SPARE_BYTES) / 1e9:.2f} GB; free some space or set LRELU_BENCH_DATA to a "
+            "folder on a larger disk."
         )
 
 
@@ -137,22 +138,21 @@ def _receive(url: str, answer: Any, part: Path, start: int, progress: Progress |
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        done = _copy(first, answer, file, start, total, progress)
+        done = start
+        for chunk in _chunks(first, answer):
+            file.write(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress("download", done, total)
     if total is not None and done != total:
         raise DownloadError(f"the connection ended after {done} of {total} bytes")
 
 
-def _copy(
-    first: bytes, answer: Any, file: IO[bytes], start: int, total: int | None, progress: Progress | None
-) -> int:
-    done, chunk = start, first
+def _chunks(first: bytes, answer: Any) -> Iterator[bytes]:
+    chunk = first
     while chunk:
-        file.write(chunk)
-        done += len(chunk)
-        if progress is not None:
-            progress("download", done, total)
+        yield chunk
         chunk = answer.read(_CHUNK)
-    return done
 
 
 def _whole_length(headers: Any) -> int | None:

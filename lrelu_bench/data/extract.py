@@ -1,4 +1,4 @@
-"""Stream images straight out of an archive: nothing is extracted to disk, so no member can escape a folder."""
+"""Stream images straight out of an archive: nothing is extracted to disk, so no member can escape."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ImageMember(NamedTuple):
 def walk_images(archive: Archive, path: Path) -> Iterator[tuple[ImageMember, bytes]]:
     """Yield every image of the archive at `path` with its encoded bytes, in the archive's own order.
 
-    Other files (the noisy-label CSV) are passed over. Raises BenchError, naming the file and the member, where
-    the file is not a whole gzip tar or a member is a link or device, leaves the expected layout, repeats or is
-    too large.
+    Other files (the noisy-label CSV) are passed over. Raises BenchError, naming the file and the member,
+    where the file is not a whole gzip tar or a member is a link or device, leaves the expected layout,
+    repeats or is too large.
     """
     seen: set[tuple[str, str]] = set()
     for info, content in _files(path):
@@ -62,8 +62,8 @@ def require_counts(archive: Archive, path: Path, train: int, val: int) -> None:
     """Raise BenchError unless `train` and `val` are the image counts of `archive`."""
     if (train, val) != (archive.train, archive.val):
         raise BenchError(
-            f"{path}: holds {train} train and {val} val images under {archive.name}/ where {archive.name} has "
-            f"{archive.train} and {archive.val}; get a complete copy of {archive.filename}."
+            f"{path}: holds {train} train and {val} val images where {archive.name} has {archive.train} and "
+            f"{archive.val}; get a complete copy of {archive.filename}."
         )
 
 

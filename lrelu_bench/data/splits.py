@@ -22,9 +22,9 @@ def split_indices(
 ) -> tuple[IntArray, IntArray]:
     """(train, validation) indices, each ascending, of the v1 or v2 split.
 
-    `names` are the n image file names of a v2 archive and `folders` the n folder codes (0 train, 1 val). v2 is
-    the archive's own folders; v1 validates on exactly the files named `ILSVRC2012_val_*`, wherever v2 put them.
-    Raises BenchError for another version.
+    `names` are the n image file names of a v2 archive and `folders` the n folder codes (0 train, 1 val).
+    v2 is the archive's own folders; v1 validates on exactly the files named `ILSVRC2012_val_*`, wherever v2
+    put them. Raises BenchError for another version.
     """
     if version == "v2":
         validation = np.asarray(folders) == 1
