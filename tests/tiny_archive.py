@@ -6,6 +6,7 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,11 +16,11 @@ from lrelu_bench.data.catalog import ARCHIVES, Archive
 Member = tuple[str, bytes]
 
 
-def tiny_archive(name: str = "imagewoof2-160", train: int = 4, val: int = 2, **changes: object) -> Archive:
+def tiny_archive(name: str = "imagewoof2-160", train: int = 4, val: int = 2, **changes: Any) -> Archive:
     """The catalogued archive, but with `train` and `val` images per class and no digests."""
     known = ARCHIVES[name]
     classes = len(known.classes)
-    expected = {"train": train * classes, "val": val * classes, "digests": ()}
+    expected: dict[str, Any] = {"train": train * classes, "val": val * classes, "digests": ()}
     return replace(known, **{**expected, **changes})
 
 

@@ -58,7 +58,8 @@ class ArchiveState:
 def data_home() -> Path:
     """The folder all data lies under: LRELU_BENCH_DATA, else `lrelu-bench` in the user's cache folder."""
     if chosen := os.environ.get("LRELU_BENCH_DATA"):
-        return Path(chosen).expanduser()
+        # Absolute, because caches are opened again in workers that may run elsewhere.
+        return Path(chosen).expanduser().absolute()
     caches = os.environ.get("XDG_CACHE_HOME")
     return (Path(caches) if caches else Path.home() / ".cache") / "lrelu-bench"
 
@@ -160,7 +161,7 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
         failures = []
         for url in sources(archive):
             try:
-                transfer.download(url, _part(path), progress)
+                transfer.download(url, _part(path), progress, _published_lengths(archive))
             except transfer.DownloadError as error:
                 failures.append(f"{url}: {error}")
                 continue
@@ -273,6 +274,12 @@ def _accept_download(archive: Archive, home: Path, url: str, progress: Progress 
         record = Record(**{**asdict(record), "pinned": True, "detail": detail})
     check_layout(archive, part)
     return record
+
+
+def _published_lengths(archive: Archive) -> set[int]:
+    """The lengths a download may have, or none where any published digest came without one."""
+    lengths = {digest.bytes for digest in archive.digests}
+    return set() if None in lengths else {length for length in lengths if length is not None}
 
 
 def _inspect(

@@ -8,7 +8,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,16 @@ class DownloadError(Exception):
         self.final = final
 
 
-def download(url: str, part: Path, progress: Progress | None = None) -> None:
+def download(url: str, part: Path, progress: Progress | None = None, lengths: Collection[int] = ()) -> None:
     """Bring the whole gzip file at `url` into `part`, going on from what an earlier try left there.
 
-    Raises DownloadError where it cannot be had, BenchError where the disk is too full. A broken transfer
-    keeps its `part` for the next call.
+    Where `lengths` (bytes) are given, a file of another length is not even begun. Raises DownloadError where
+    the file cannot be had, BenchError where the disk is too full. A broken transfer keeps its `part` for the
+    next call.
     """
     for attempt in range(1, TRIES + 1):
         try:
-            _attempt(url, part, progress)
+            _attempt(url, part, progress, lengths)
         except DownloadError as error:
             if error.final or attempt == TRIES:
                 raise
@@ -69,12 +70,13 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
-def _attempt(url: str, part: Path, progress: Progress | None) -> None:
+def _attempt(url: str, part: Path, progress: Progress | None, lengths: Collection[int]) -> None:
     start, validator = _resume_point(url, part)
     try:
         with urllib.request.urlopen(_request(url, start, validator), timeout=TIMEOUT_SECONDS) as answer:
             if start and not _continues(answer, start):
                 start = 0
+            _require_length(answer, start, lengths)
             _receive(url, answer, part, start, progress)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
@@ -120,24 +122,35 @@ def _continues(answer: Any, start: int) -> bool:
     return str(answer.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
 
 
-def _receive(url: str, answer: Any, part: Path, start: int, progress: Progress | None) -> None:
+def _require_length(answer: Any, start: int, lengths: Collection[int]) -> None:
+    total = _total(answer, start)
+    if lengths and total is not None and total not in lengths:
+        kind = answer.headers.get("Content-Type", "no type")
+        published = " or ".join(str(length) for length in sorted(lengths))
+        raise DownloadError(f"offers {total} bytes ({kind}) where {published} are published", final=True)
+
+
+def _total(answer: Any, start: int) -> int | None:
+    """Length in bytes of the whole file, of which `answer` brings what follows `start`."""
     length = answer.headers.get("Content-Length")
-    total = start + int(length) if length is not None else None
+    return None if length is None else start + int(length)
+
+
+def _receive(url: str, answer: Any, part: Path, start: int, progress: Progress | None) -> None:
+    total = _total(answer, start)
     if total is not None:
         require_space(part.parent, total - start, "the download")
     first = answer.read(_CHUNK)
     if start == 0 and first[:2] != _GZIP_MAGIC:
         kind = answer.headers.get("Content-Type", "no type")
-        raise DownloadError(
-            f"answered with something that is no gzip file ({kind}): {first[:40]!r}", final=True
-        )
+        raise DownloadError(f"answered with no gzip file ({kind}): {first[:40]!r}", final=True)
     validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
     # A weak ETag does not promise the same bytes, so it cannot guard a resume.
     note = {"url": url, "validator": None if str(validator).startswith("W/") else validator}
-    _source_note(part).write_text(json.dumps(note))
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
+        _source_note(part).write_text(json.dumps(note))
         done = start
         for chunk in _chunks(first, answer):
             file.write(chunk)

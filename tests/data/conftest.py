@@ -3,69 +3,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
-# Where pytest is not told to, it puts this folder on the path, not the one `tiny_archive` lies in.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tiny_archive import write_tiny_archive
+from http_served import Served, handler
 
 from lrelu_bench.data import download
 
-
-@dataclass
-class Served:
-    """One file served over HTTP on this machine, and how badly."""
-
-    url: str = ""
-    body: bytes = b""
-    content_type: str = "application/gzip"
-    etag: str | None = '"one"'
-    ranges: bool = True
-    status: int | None = None
-    cut_at: list[int] = field(default_factory=list)
-    requests: list[dict[str, str]] = field(default_factory=list)
-
-
-def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.requests.append({"path": self.path, **dict(self.headers.items())})
-            if served.status is not None:
-                self.send_error(served.status)
-                return
-            start = self._start()
-            if start >= len(served.body):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(served.body)}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(served.body) - 1}/{len(served.body)}")
-            self.send_header("Content-Type", served.content_type)
-            self.send_header("Content-Length", str(len(served.body) - start))
-            if served.etag:
-                self.send_header("ETag", served.etag)
-            self.end_headers()
-            end = served.cut_at.pop(0) if served.cut_at else len(served.body)
-            self.wfile.write(served.body[start:end])
-
-        def _start(self) -> int:
-            asked = self.headers.get("Range")
-            if asked is None or not served.ranges or self.headers.get("If-Range", served.etag) != served.etag:
-                return 0
-            return int(asked.removeprefix("bytes=").rstrip("-"))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
+# `tiny_archive` lies a folder up, which pytest puts on the path only where it collects tests there.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture
@@ -74,7 +21,7 @@ def serve() -> Iterator[Callable[[bytes], Served]]:
 
     def start(body: bytes) -> Served:
         served = Served(body=body)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler(served))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         servers.append((server, thread))
@@ -105,6 +52,8 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_tgz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny archive shared by all tests: read it, never change it."""
+    from tiny_archive import write_tiny_archive
+
     return write_tiny_archive(tmp_path_factory.mktemp("tiny") / "tiny.tgz", v1_val=2)
 
 

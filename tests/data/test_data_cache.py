@@ -3,10 +3,13 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from http_served import Served
 from PIL import Image
 from tiny_archive import Member, tiny_archive, tiny_members, write_members
 
@@ -126,6 +129,17 @@ def test_ensure_builds_once(home: Path, tiny_tgz: Path) -> None:
 def test_ensure_fetches_what_is_absent(home: Path, tiny_tgz: Path) -> None:
     archive = tiny_archive(url=tiny_tgz.as_uri())
     assert len(cache.ensure(archive, home)) == 60
+
+
+def test_several_at_once_fetch_and_build_once(
+    serve: Callable[[bytes], Served], home: Path, tiny_tgz: Path
+) -> None:
+    served = serve(tiny_tgz.read_bytes())
+    archive = tiny_archive(url=served.url)
+    with ThreadPoolExecutor(4) as pool:
+        caches = list(pool.map(lambda _: cache.ensure(archive, home), range(4)))
+    assert len({opened.pixels_digest for opened in caches}) == 1
+    assert len(served.requests) == 1
 
 
 def test_an_archive_put_in_place_by_hand_is_used(home: Path, tiny_tgz: Path) -> None:
