@@ -33,10 +33,11 @@ COMMON = ("batch_size", "lr", "mixup")
 RecipeChanges = create_model(
     "RecipeChanges",
     __config__=ConfigDict(frozen=True, extra="forbid"),
-    __doc__="Changes to the protocol's recipe. Any value other than the protocol's makes the result `custom`.",
+    __doc__="Changes to the protocol's recipe. "
+    "Any value other than the protocol's makes the result `custom`.",
     **{
         name: (
-            (Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation) | None,
+            (Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation) | None,  # type: ignore[operator]
             Field(None, description=info.description),
         )
         for name, info in Recipe.model_fields.items()
@@ -50,14 +51,18 @@ class Activation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: ActivationName = Field(description="Which activation; `lrelu-bench list activations` describes each.")
+    name: ActivationName = Field(
+        description="Which activation; `lrelu-bench list activations` describes each."
+    )
     leak: float | None = Field(None, ge=-1, le=1, description="Slope of the negative side at the start.")
     sub: float | None = Field(None, ge=-10, le=10, description="What is subtracted, at the start.")
     maxv: float | None = Field(None, gt=0, le=1e4, description="The cap, at the start.")
     granularity: Granularity | None = Field(
         None, description="learned_relu: one set of parameters per channel or per layer."
     )
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Weight decay of the activation's own parameters.")
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description="Weight decay of the activation's own parameters."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -73,11 +78,17 @@ class Activation(BaseModel):
                 raise ValueError(f"activation {self.name} has no {option} (it takes: {takes}); remove it")
         if self.granularity is not None and self.granularity not in spec.granularity:
             offers = " or ".join(spec.granularity) or "no granularity: it learns nothing"
-            raise ValueError(f"activation {self.name} has no granularity {self.granularity} (it has: {offers})")
+            raise ValueError(
+                f"activation {self.name} has no granularity {self.granularity} (it has: {offers})"
+            )
         if self.weight_decay and not spec.learned:
-            raise ValueError(f"activation {self.name} learns nothing, so weight_decay has nothing to decay; remove it")
+            raise ValueError(
+                f"activation {self.name} learns nothing, so weight_decay has nothing to decay; remove it"
+            )
         if self.name == "general_relu" and not self.constants:
-            raise ValueError("activation general_relu without leak, sub or maxv is plain relu; set at least one")
+            raise ValueError(
+                "activation general_relu without leak, sub or maxv is plain relu; set at least one"
+            )
         return self
 
     @property
@@ -102,30 +113,42 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="lrelu-bench experiment")
 
-    dataset: Dataset = Field(description="imagenette, imagewoof, or procedural (drawn by the package, no download).")
+    dataset: Dataset = Field(
+        description="imagenette, imagewoof, or procedural (drawn by the package, no download)."
+    )
     version: Version = Field(
         "v2", description="The split: v1 (2019, 500 validation images) or v2 (about 3,900, today's board)."
     )
     source: Source | None = Field(
-        None, description="Shorter side of the archive's images in px; left out, the protocol's rule for the size."
+        None,
+        description="Shorter side of the archive's images in px; left out, the protocol's rule for the size.",
     )
     subset: int | None = Field(
-        None, ge=1, description="Train on this many images per class, validate on as many at most; left out, all."
+        None,
+        ge=1,
+        description="Train on this many images per class, validate on as many at most; left out, all.",
     )
     size: int = Field(ge=32, le=512, description="Side of the square the net sees, px.")
     arch: Arch = Field(description="The net: xresnet18, xresnet34 or xresnet50.")
     activation: Activation = Field(description="Activation by name, or a mapping with its name and options.")
     protocol: ProtocolName = Field(description="What fills in the recipe; `lrelu-bench list protocols`.")
-    epochs: int = Field(ge=1, le=1000, description="Passes over the training set; the last one is the result.")
-    batch_size: int | None = Field(None, ge=2, le=4096, description="Images per step; left out, the protocol's.")
-    lr: float | None = Field(None, gt=0, description="Peak learning rate; left out, the protocol's for the cell.")
+    epochs: int = Field(
+        ge=1, le=1000, description="Passes over the training set; the last one is the result."
+    )
+    batch_size: int | None = Field(
+        None, ge=2, le=4096, description="Images per step; left out, the protocol's."
+    )
+    lr: float | None = Field(
+        None, gt=0, description="Peak learning rate; left out, the protocol's for the cell."
+    )
     mixup: float | None = Field(None, ge=0, le=10, description="Mixup's alpha; left out, the protocol's.")
-    recipe: RecipeChanges = Field(  # type: ignore[valid-type]
+    recipe: RecipeChanges = Field(
         default_factory=RecipeChanges, description="Changes to the rest of the protocol's recipe."
     )
     precision: Precision = Field(
         "auto",
-        description="auto: bf16 where the hardware computes in it, else fp32. fp16 needs CUDA (dynamic loss scale).",
+        description="auto: bf16 where the hardware computes in it, else fp32. "
+        "fp16 needs CUDA (dynamic loss scale).",
     )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         (0,), min_length=1, description="One run each: everything random in a run follows from its seed."
@@ -134,7 +157,9 @@ class Experiment(BaseModel):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.dataset == "procedural" and (self.version != "v2" or self.source is not None):
-            raise ValueError("dataset procedural is drawn by the package: it has no version v1 and no source; remove them")
+            raise ValueError(
+                "dataset procedural is drawn by the package: it has no version v1 and no source; remove them"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} repeat; list each once")
         # The protocol's own div_start passes: a resolved experiment is a valid config.
@@ -145,7 +170,7 @@ class Experiment(BaseModel):
 
     def _changes(self) -> dict[str, Any]:
         common = {key: getattr(self, key) for key in COMMON}
-        changes: dict[str, Any] = self.recipe.model_dump()  # type: ignore[attr-defined]
+        changes: dict[str, Any] = self.recipe.model_dump()
         return {key: value for key, value in {**common, **changes}.items() if value is not None}
 
     @property

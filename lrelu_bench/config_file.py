@@ -4,12 +4,11 @@ The rules are `lrelu_bench.config`'s; what a value must be is said from their JS
 described once.
 """
 
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,27 @@ import yaml
 from pydantic import ValidationError
 
 from lrelu_bench.config import Experiment
+from lrelu_bench.config_schema import (
+    expected,
+    experiment_schema,
+    hint,
+    json_schema,
+    misspelt,
+    remedy_for_unknown,
+    required_keys,
+    schema_of,
+)
 from lrelu_bench.errors import BenchError
 from lrelu_bench.strict_yaml import Document, Key, Place, key_name, parse, read_text, show
+
+__all__ = ["dump_experiment", "json_schema", "load_experiment", "parse_seeds"]
 
 MAX_SEEDS = 1000
 # After every line of a file (MAX_BYTES of them at most), in the order of the command line.
 _COMMAND_LINE = 10_000_000
+MAX_LINES = 50
+Problems = dict[Key, list[tuple[Place, str]]]
+"""By the key that each is about; those of the text and of several keys together under ()."""
 
 
 def load_experiment(
@@ -36,7 +50,7 @@ def load_experiment(
     name = str(path)
     document = parse(read_text(path), lambda line: Place(line + 1, f"{name}:{line + 1}"))
     if document.data is None:
-        raise BenchError(f"{name}: the file is empty; it needs at least {', '.join(_required(_schema()))}")
+        raise BenchError(f"{name}: the file is empty; it needs at least {', '.join(required_keys())}")
     if not isinstance(document.data, dict):
         raise BenchError(
             f"{document.places[()].text}: the file holds {show(document.data)}; "
@@ -44,9 +58,10 @@ def load_experiment(
         )
     document.places[()] = Place(0, name)
     for number, override in enumerate(overrides):
-        _override(document, override, Place(_COMMAND_LINE + number, f"--set {override}"))
+        shown = override if override.isprintable() and len(override) <= 80 else show(override)
+        _override(document, override, Place(_COMMAND_LINE + number, f"--set {shown}"))
     if seeds is not None:
-        place = Place(_COMMAND_LINE + len(overrides), f"--seeds {','.join(map(str, seeds))}")
+        place = Place(_COMMAND_LINE + len(overrides), "--seeds")
         _put(document, ("seeds",), Document(list(seeds)), place)
     return _validated(document, name)
 
@@ -56,7 +71,7 @@ def _override(document: Document, override: str, place: Place) -> None:
     path, equals, text = override.partition("=")
     key: Key = tuple(path.strip().split("."))
     if not equals or not all(key):
-        document.problems.append((place, "this is not key.path=value, such as activation.leak=0.1"))
+        document.problems.append((place, "this is not key.path=value; write it as activation.leak=0.1"))
         return
     try:
         value = parse(text, lambda _: place)
@@ -93,50 +108,67 @@ def _put(document: Document, key: Key, value: Document, place: Place) -> None:
 
 
 def _validated(document: Document, name: str) -> Experiment:
-    data = _prepared(document.data, ())
-    problems = {(): [*document.problems]} | {
+    problems = {(): document.problems} | {
         key: [(_place(document, key), sentence)] for key, sentence in _own_problems(document.data)
     }
     experiment = None
     try:
         # JSON, because pydantic's strict rules still take its lists for tuples and its objects for models.
-        experiment = Experiment.model_validate_json(json.dumps(data), strict=True)
+        text = json.dumps(_prepared(document.data, ()))
+        experiment = Experiment.model_validate_json(text, strict=True)
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            key = tuple(detail["loc"])
-            if detail["type"] == "value_error":
-                problems[()].append(_cross_problem(document, key, str(detail["ctx"]["error"])))
-            elif not any(key[:depth] in problems for depth in range(1, len(key) + 1)):
-                problems[key] = [(_place(document, key), _field_problem(document.data, key))]
+        _translate(error, document, problems)
     _drop_missing_that_are_misspelt(document.data, problems)
-    found = sorted(problem for group in problems.values() for problem in group)
-    lines = [f"{place.text}: {text}" for place, text in found]
-    if len(lines) > 1:
-        lines = [f"{name}: {len(lines)} problems", *lines]
+    lines = [f"{place.text}: {text}" for place, text in sorted(itertools.chain(*problems.values()))]
     if lines or experiment is None:
-        raise BenchError("\n".join(lines))
+        raise BenchError(_message(name, lines))
     return experiment
 
 
+def _message(name: str, lines: list[str]) -> str:
+    if len(lines) == 1:
+        return lines[0]
+    more = [f"... and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return "\n".join([f"{name}: {len(lines)} problems", *lines[:MAX_LINES], *more])
+
+
+def _translate(error: ValidationError, document: Document, problems: Problems) -> None:
+    """Adds pydantic's problems, one sentence each, where a key has none yet."""
+    for detail in error.errors(include_url=False, include_input=False):
+        key = tuple(detail["loc"])
+        if detail["type"] == "value_error":
+            problems[()].append(_cross_problem(document, key, str(detail["ctx"]["error"])))
+        elif detail["type"] == "extra_forbidden":
+            continue  # `_own_problems` tells more
+        elif not any(key[:depth] in problems for depth in range(1, len(key) + 1)):
+            problems[key] = [(_place(document, key), _field_problem(document.data, key))]
+
+
 def _prepared(value: Any, key: Key) -> Any:
-    """The data as the strict rules want it: whole floats as integers, the source's number as its name."""
+    """The data as JSON's strict rules want it: whole floats as integers, the source's number as its name."""
     if isinstance(value, dict):
-        return {name: _prepared(item, (*key, name)) for name, item in value.items()}
+        return {_encodable(name): _prepared(item, (*key, name)) for name, item in value.items()}
     if isinstance(value, list):
         return [_prepared(item, (*key, i)) for i, item in enumerate(value)]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None  # not JSON; `_own_problems` tells
+        value = int(value) if value.is_integer() and abs(value) < 2**53 else value
     if key == ("source",) and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    # A lone surrogate is no JSON; such a string is wrong wherever it stands.
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    return _encodable(value) if isinstance(value, str) else value
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which JSON cannot hold; such a word is wrong wherever it stands."""
+    return text.encode(errors="replace").decode()
 
 
 def _own_problems(data: Any) -> Iterator[tuple[Key, str]]:
     """Unknown keys, and numbers that are not finite, in known ones."""
-    yield from _unknown(data, (), _schema())
+    yield from _unknown(data, (), experiment_schema())
     for key, value in _leaves(data, ()):
-        if isinstance(value, float) and not math.isfinite(value) and _node(key) is not None:
+        if isinstance(value, float) and not math.isfinite(value) and schema_of(key) is not None:
             yield key, f"{key_name(key)} is {show(value)}; it must be a finite number"
 
 
@@ -157,34 +189,17 @@ def _unknown(data: Any, key: Key, node: dict[str, Any]) -> Iterator[tuple[Key, s
         return
     for name, value in data.items():
         here = (*key, name)
-        below = _node(here)
+        below = schema_of(here)
         if below is None:
-            yield here, f"unknown key {key_name(here)} (value {show(value)}); {_instead(here, data)}"
+            remedy = remedy_for_unknown(here, data)
+            yield here, f"unknown key {key_name(here)} (value {show(value)}); {remedy}"
         else:
             yield from _unknown(value, here, below)
 
 
-def _instead(key: Key, beside: dict[str, Any]) -> str:
-    """What was probably meant by an unknown key."""
-    elsewhere = [known for known in _known_keys() if known[-1] == key[-1]]
-    if elsewhere:
-        return f"did you mean {' or '.join(map(key_name, elsewhere))}?"
-    near = _misspelt(key)
-    if near:
-        return f"did you mean {near}?"
-    known = [name for name in _properties(key[:-1]) if name not in beside]
-    return f"remove it, or use one of {', '.join(known)}" if known else "remove it"
-
-
-def _misspelt(key: Key) -> str | None:
-    """The known key of the same mapping that `key` resembles."""
-    near = get_close_matches(str(key[-1]), list(_properties(key[:-1])), n=1)
-    return near[0] if near else None
-
-
-def _drop_missing_that_are_misspelt(data: Any, problems: dict[Key, Any]) -> None:
-    for key in [key for key in problems if key and _node(key) is None]:
-        meant = (*key[:-1], _misspelt(key) or "")
+def _drop_missing_that_are_misspelt(data: Any, problems: Problems) -> None:
+    for key in [key for key in problems if key and schema_of(key) is None]:
+        meant = (*key[:-1], misspelt(key) or "")
         if meant in problems and not _has(data, meant):
             del problems[meant]
 
@@ -199,35 +214,14 @@ def _cross_problem(document: Document, key: Key, sentence: str) -> tuple[Place, 
 
 
 def _field_problem(data: Any, key: Key) -> str:
-    node = _node(key) or {}
+    node = schema_of(key) or {}
     if not _has(data, key):
         if isinstance(key[-1], int):  # a list that is too short
             return _field_problem(data, key[:-1])
         return f"{key_name(key)} is missing; set it: {node.get('description', '')}"
     value = _at(data, key)
-    sentence = f"{key_name(key)} is {show(value)}; it must be {_expected(node)}"
-    return sentence + _hint(value, node)
-
-
-def _hint(value: Any, node: dict[str, Any]) -> str:
-    kinds = _kinds(node)
-    if not isinstance(value, str):
-        return ""
-    near = get_close_matches(value, _choices(node), n=1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    if kinds & {"number", "integer"} and _is_number(value):
-        return "; remove the quotes"
-    words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-    word = words.get(value.lower(), value.lower())
-    return f"; write {word}" if "boolean" in kinds and word in ("true", "false") else ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    sentence = f"{key_name(key)} is {show(value)}; it must be {expected(node)}"
+    return sentence + hint(value, node)
 
 
 def _has(data: Any, key: Key) -> bool:
@@ -249,109 +243,6 @@ def _place(document: Document, key: Key) -> Place:
     while key not in document.places:
         key = key[:-1]
     return document.places[key]
-
-
-# What the schema says of a key.
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return Experiment.model_json_schema()
-
-
-def _required(node: dict[str, Any]) -> list[str]:
-    return list(node.get("required", ()))
-
-
-def _alternatives(node: dict[str, Any]) -> list[dict[str, Any]]:
-    """The node's cases with references followed, null apart (leaving the key out says the same)."""
-    if "$ref" in node:
-        return [_schema()["$defs"][node["$ref"].rpartition("/")[2]]]
-    if "anyOf" in node:
-        return [case for option in node["anyOf"] for case in _alternatives(option)]
-    return [] if node.get("type") == "null" else [node]
-
-
-def _node(key: Key) -> dict[str, Any] | None:
-    """The schema's entry for a key, with its description; None for a key it does not know."""
-    node = _schema()
-    for part in key:
-        cases = [below for case in _alternatives(node) if (below := _below(case, part)) is not None]
-        if not cases:
-            return None
-        node = cases[0]
-    described = node.get("description")
-    cases = _alternatives(node)
-    only = cases[0] if len(cases) == 1 else node
-    return {**only, "description": described} if described else only
-
-
-def _below(node: dict[str, Any], part: str | int) -> dict[str, Any] | None:
-    found: dict[str, Any] | None
-    if isinstance(part, int):
-        prefix = node.get("prefixItems", [])
-        found = prefix[part] if part < len(prefix) else node.get("items")
-    else:
-        found = node.get("properties", {}).get(part)
-    return found
-
-
-def _properties(key: Key) -> dict[str, Any]:
-    return dict((_node(key) or {}).get("properties", {}))
-
-
-@cache
-def _known_keys() -> tuple[Key, ...]:
-    top = [(name,) for name in _properties(())]
-    return (*top, *((*key, name) for key in top for name in _properties(key)))
-
-
-def _kinds(node: dict[str, Any]) -> set[str]:
-    return {str(case.get("type")) for case in _alternatives(node)}
-
-
-def _choices(node: dict[str, Any]) -> list[str]:
-    # The activation may be a mapping, or the name that its mapping would hold.
-    return list(node.get("enum", ())) or list(node.get("properties", {}).get("name", {}).get("enum", ()))
-
-
-def _expected(node: dict[str, Any] | None) -> str:
-    """What a value must be, as the end of a sentence."""
-    if not node:
-        return "left out"
-    if "enum" in node:
-        return f"one of {', '.join(map(str, node['enum']))}"
-    kind = node.get("type")
-    if kind == "array":
-        each = node.get("prefixItems") or [node["items"]]
-        number = "whole numbers" if each[0]["type"] == "integer" else "numbers"
-        return f"a list of {len(each)} {number}" if "prefixItems" in node else f"a list of {number}: [0, 1]"
-    if kind == "boolean":
-        return "true or false"
-    if kind == "object":
-        keys = ", ".join(node["properties"])
-        return f"a name or a mapping with keys among {keys}" if _choices(node) else f"a mapping of {keys}"
-    return ("a whole number" if kind == "integer" else "a number") + _range(node)
-
-
-def _range(node: dict[str, Any]) -> str:
-    low, high = node.get("minimum"), node.get("maximum")
-    if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    parts = [
-        f"{phrase} {node[bound]}"
-        for bound, phrase in (
-            ("minimum", "from"),
-            ("exclusiveMinimum", "above"),
-            ("maximum", "up to"),
-            ("exclusiveMaximum", "below"),
-        )
-        if bound in node
-    ]
-    return f" {' and '.join(parts)}" if parts else ""
-
-
-# The other way, and the rest of what a command line gives.
 
 
 class _Dumper(yaml.SafeDumper):
@@ -379,42 +270,25 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
     Raises BenchError for anything else, a range that runs backwards, a seed given twice, or over 1000 seeds.
     """
+    place = f"--seeds {text if len(text) <= 40 else show(text)}"
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
         if not match:
-            raise BenchError(
-                f"--seeds {text}: {part.strip()!r} is no seed and no range; write 3, 0-4 or 0,2,5-7"
-            )
+            raise BenchError(f"{place}: {show(part.strip())} is no seed; write 3, 0-4 or 0,2,5-7")
         first, last = int(match[1]), int(match[2] or match[1])
-        _check_range(text, first, last, len(seeds))
+        _check_range(place, first, last, len(seeds))
         seeds += range(first, last + 1)
     twice = [seed for i, seed in enumerate(seeds) if seed in seeds[:i]]
     if twice:
-        raise BenchError(f"--seeds {text}: seed {twice[0]} is given twice; list each once")
+        raise BenchError(f"{place}: seed {twice[0]} is given twice; list each once")
     return tuple(seeds)
 
 
-def _check_range(text: str, first: int, last: int, before: int) -> None:
+def _check_range(place: str, first: int, last: int, before: int) -> None:
     if last < first:
-        raise BenchError(f"--seeds {text}: the range {first}-{last} runs backwards; write {last}-{first}")
+        raise BenchError(f"{place}: the range {first}-{last} runs backwards; write {last}-{first}")
     if last >= 2**31:
-        raise BenchError(f"--seeds {text}: {last} is too large; a seed is below {2**31}")
+        raise BenchError(f"{place}: {last} is too large; a seed is below {2**31}")
     if before + last - first + 1 > MAX_SEEDS:
-        raise BenchError(f"--seeds {text}: more than {MAX_SEEDS} seeds; give fewer")
-
-
-def json_schema() -> dict[str, Any]:
-    """The config file's JSON Schema (draft 2020-12), for editors: every property with its description."""
-    schema: dict[str, Any] = json.loads(json.dumps(_schema()))
-    names = schema["$defs"]["Activation"]["properties"]["name"]["enum"]
-    activation = schema["properties"]["activation"]
-    schema["properties"]["activation"] = {
-        "description": activation["description"],
-        "anyOf": [{"type": "string", "enum": names}, {"$ref": activation["$ref"]}],
-    }
-    # YAML reads `source: 160` as a number.
-    source = schema["properties"]["source"]["anyOf"][0]
-    source["enum"] = [*source["enum"], *(int(name) for name in source["enum"] if name.isdigit())]
-    del source["type"]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        raise BenchError(f"{place}: more than {MAX_SEEDS} seeds; give fewer")

@@ -15,6 +15,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Source = Literal["160", "320", "full"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Channels = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Recipe(BaseModel):
@@ -28,9 +30,9 @@ class Recipe(BaseModel):
     optimizer: Literal["adam", "ranger"] = Field(
         description="adam: Adam with decoupled weight decay. ranger: RAdam inside Lookahead (k=6, alpha=0.5)."
     )
-    momentum_max: Share = Field(description="First-moment decay (beta1) at the start and the end.")
-    momentum_min: Share = Field(description="First-moment decay (beta1) where the learning rate peaks.")
-    sq_momentum: Share = Field(description="Second-moment decay (beta2).")
+    momentum_max: Decay = Field(description="First-moment decay (beta1) at the start and the end.")
+    momentum_min: Decay = Field(description="First-moment decay (beta1) where the learning rate peaks.")
+    sq_momentum: Decay = Field(description="Second-moment decay (beta2).")
     eps: Positive = Field(description="Added to the root of the second moment.")
     weight_decay: float = Field(ge=0, description="Decoupled weight decay, multiplied by the learning rate.")
     decay_norm_and_bias: bool = Field(description="Whether batch-norm parameters and biases decay as well.")
@@ -52,7 +54,9 @@ class Recipe(BaseModel):
     )
     mean: tuple[float, float, float] = Field(description="Channel means subtracted, of pixels in [0, 1].")
     std: tuple[Positive, Positive, Positive] = Field(description="Channel deviations divided by.")
-    stem: tuple[int, int, int] = Field(description="Output channels of the three stem convolutions.")
+    stem: tuple[Channels, Channels, Channels] = Field(
+        description="Output channels of the three stem convolutions."
+    )
     init_slope: Literal["zero", "leak"] = Field(
         description="Negative slope the kaiming start assumes: zero, or the activation's starting leak."
     )
@@ -143,7 +147,7 @@ def _course_2019(dataset: str, size: int, epochs: int) -> Recipe:
 
 
 def _leaderboard_2020(dataset: str, size: int, epochs: int) -> Recipe:
-    """fastai2 nbs/examples/train_imagenette.py (2020-01) with the options of fastai/imagenette 2020-01-train.md.
+    """fastai2 nbs/examples/train_imagenette.py (2020-01), options of fastai/imagenette 2020-01-train.md.
 
     Upstream says that the 80 and 200 epoch runs use mixup but not which alpha: 0.2 here, fastai 1's.
     """
@@ -169,7 +173,8 @@ PROTOCOLS = {
 }
 PROTOCOL_SENTENCES = {
     "leaderboard-2019": "The board the posts compared with (fastai 1, April 2019): Adam, one-cycle, v1 data.",
-    "course-2019": "The course's own notebook, most likely what the posts' author trained with: batch 64, lr 1e-2.",
+    "course-2019": "The course's own notebook, most likely what the posts' author trained with: "
+    "batch 64, lr 1e-2.",
     "leaderboard-2020": "Today's board (fastai2, January 2020): Ranger, flat then cosine, v2 data at 320 px.",
 }
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from lrelu_bench.errors import BenchError
 
@@ -144,7 +144,7 @@ class RunFolder:
         return result if result.status != "running" and result.config_digest == config_digest else None
 
 
-_NUMBERS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+_CHECKED = (int, float, str, bool)
 
 
 def load_result(folder: Path) -> RunResult:
@@ -156,6 +156,8 @@ def load_result(folder: Path) -> RunResult:
         raise BenchError(f"{path}: cannot read ({error})") from error
     except json.JSONDecodeError as error:
         raise BenchError(f"{path}:{error.lineno}: damaged, not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: damaged, not JSON of a result ({error})") from error
     if not isinstance(raw, dict) or "schema_version" not in raw:
         raise BenchError(f"{path}: not a result of lrelu-bench (no schema_version)")
     if raw["schema_version"] != SCHEMA_VERSION:
@@ -172,18 +174,34 @@ def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
     if missing:
         raise BenchError(f"{path}: damaged, missing {', '.join(missing)}")
     for field in fields(RunResult):
-        kinds = str(field.type).split(" | ")
-        value, kind = raw[field.name], _NUMBERS.get(kinds[0])
-        if value is None and "None" in kinds:
-            continue
-        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise BenchError(f"{path}: damaged, {field.name} is {value!r}, not {kinds[0]}")
+        problem = _problem(field.type, raw[field.name])
+        if problem:
+            raise BenchError(f"{path}: damaged, {field.name} is {raw[field.name]!r}, not {problem}")
     if not isinstance(raw["activation"], dict) or not isinstance(raw["activation"].get("name"), str):
         raise BenchError(f"{path}: damaged, activation has no name")
     for name in ("final_accuracy", "best_accuracy"):
         if raw[name] is not None and not 0 <= raw[name] <= 1:
             raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a share between 0 and 1")
     return RunResult(**{field.name: raw[field.name] for field in fields(RunResult)})
+
+
+def _problem(kind: Any, value: Any) -> str | None:
+    """What a value should have been, where it is not of its field's type."""
+    if kind is Status:
+        return None if value in get_args(Status) else " or ".join(get_args(Status))
+    if get_origin(kind) is list:
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if fits else "a list of text"
+    allowed = get_args(kind) or (kind,)
+    if value is None and type(None) in allowed:
+        return None
+    plain = next((one for one in allowed if one in _CHECKED), None)
+    if plain is None:
+        return None
+    numbers = (int, float) if plain is float else plain
+    # bool is an int to Python, but `true` is no count.
+    fits = isinstance(value, numbers) and (plain is bool or not isinstance(value, bool))
+    return None if fits else plain.__name__
 
 
 def load_epochs(folder: Path) -> list[EpochRow]:

@@ -27,7 +27,7 @@ MAX_DIGITS = 300
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """What a message points at: a line of the file, or an option of the command line."""
+    """What a message points at: a line of the file (`order` is its number), or a command line option."""
 
     order: int
     text: str
@@ -85,17 +85,19 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
 
+_REAL = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+.0123456789"),
-    ),
+    ("float", rf"{_REAL}|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
 ):
     StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+def is_number(text: str) -> bool:
+    """Whether the text without quotes is a number."""
+    return re.fullmatch(_REAL, text) is not None
 
 
 def _refusal(event: yaml.Event) -> str | None:
@@ -165,9 +167,9 @@ def _mapping(
         name = str(key_node.value)
         path = (*key, name)
         if name in found:
-            first = document.places[path].text.rpartition(":")[2]
-            sentence = f"key {key_name(path)} is given twice (first on line {first}); keep one"
-            document.problems.append((here, sentence))
+            first = document.places[path].order
+            also = "" if first == here.order else f" (first on line {first})"
+            document.problems.append((here, f"key {key_name(path)} is given twice{also}; keep one"))
             continue
         document.places[path] = here
         found[name] = _plain(value_node, path, place, document)

@@ -1,0 +1,132 @@
+"""Random crops, flips and validation transforms on decoded images, pixel for pixel Pillow's.
+
+All randomness of an epoch is drawn at once from its own generator, so it does not depend on threads, and an
+epoch can be repeated alone. Images are uint8 arrays (height, width, 3).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+Pixels = np.ndarray
+ATTEMPTS = 10
+RATIO = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """One random crop per image: corner, size (px) and flip, each an array (n,)."""
+
+    left: np.ndarray
+    top: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+    flip: np.ndarray
+
+
+def random_crops(
+    rng: np.random.Generator,
+    heights: np.ndarray,
+    widths: np.ndarray,
+    min_scale: float,
+    compounding: bool = False,
+) -> Crops:
+    """Random-resized-crop boxes as torchvision's `RandomResizedCrop.get_params` draws them.
+
+    Args:
+        heights, widths: of the images, px, shape (n,).
+        min_scale: least share of the area that a crop keeps; the greatest is 1.
+        compounding: each retry shrinks the last attempt's area instead of the image's, as the course's does.
+    """
+    n = len(heights)
+    height, width = heights.astype(np.float64)[:, None], widths.astype(np.float64)[:, None]
+    shares = rng.uniform(min_scale, 1.0, (n, ATTEMPTS))
+    areas = height * width * (np.cumprod(shares, axis=1) if compounding else shares)
+    ratios = np.exp(rng.uniform(log(RATIO[0]), log(RATIO[1]), (n, ATTEMPTS)))
+    ws, hs = np.rint(np.sqrt(areas * ratios)), np.rint(np.sqrt(areas / ratios))
+    fits = (ws > 0) & (hs > 0) & (ws <= width) & (hs <= height)
+    first, rows = fits.argmax(axis=1), np.arange(n)
+    fallback_w, fallback_h = _central_box(heights, widths)
+    found = fits[rows, first]
+    w = np.where(found, ws[rows, first], fallback_w).astype(np.int64)
+    h = np.where(found, hs[rows, first], fallback_h).astype(np.int64)
+    place = rng.random((2, n))
+    left = np.where(found, np.floor(place[0] * (widths - w + 1)), (widths - w) // 2).astype(np.int64)
+    top = np.where(found, np.floor(place[1] * (heights - h + 1)), (heights - h) // 2).astype(np.int64)
+    return Crops(left, top, w, h, rng.random(n) < 0.5)
+
+
+def _central_box(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest central crop whose aspect ratio is allowed: (widths, heights)."""
+    ratio = widths / heights
+    w = np.where(ratio > RATIO[1], np.rint(heights * RATIO[1]), widths)
+    h = np.where(ratio < RATIO[0], np.rint(widths / RATIO[0]), heights)
+    return w, h
+
+
+def crop_resize(image: Pixels, left: int, top: int, width: int, height: int, size: int) -> Pixels:
+    """Crop, then Pillow's antialiased bilinear resize to (size, size, 3)."""
+    crop = Image.fromarray(image[top : top + height, left : left + width])
+    return np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def crop_extent(image: Pixels, left: int, top: int, width: int, height: int, size: int) -> Pixels:
+    """Pillow's EXTENT transform of the box to (size, size, 3): bilinear without antialiasing, as the course's."""
+    box = (left, top, left + width, top + height)
+    return _extent(image, box, size)
+
+
+def _extent(image: Pixels, box: tuple[float, float, float, float], size: int) -> Pixels:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(
+        picture.transform((size, size), Image.Transform.EXTENT, box, resample=Image.Resampling.BILINEAR)
+    )
+
+
+CROPS: dict[str, Callable[[Pixels, int, int, int, int, int], Pixels]] = {
+    "resize": crop_resize,
+    "extent": crop_extent,
+}
+
+
+def validate_shorter_side(image: Pixels, size: int) -> Pixels:
+    """Shorter side to size + 32, centre crop: fastai 1 `vision/data.py`, _presize."""
+    height, width = image.shape[:2]
+    short, target = min(height, width), size + 32
+    if short != target:
+        scaled = (target, target * height // width) if width == short else (target * width // height, target)
+        image = np.asarray(
+            Image.fromarray(np.ascontiguousarray(image)).resize(scaled, Image.Resampling.BILINEAR)
+        )
+    return _centre_crop(image, size)
+
+
+def validate_squash(image: Pixels, size: int) -> Pixels:
+    """The whole image to a square 14 % larger (up to a multiple of 8), centre crop: fastai2 RandomResizedCrop."""
+    side = size + ceil(0.14 * size / 8) * 8
+    squashed = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BILINEAR)
+    return _centre_crop(np.asarray(squashed), size)
+
+
+def validate_extent(image: Pixels, size: int) -> Pixels:
+    """The central 1/1.14 of each side to a square: course-v3 notebook 10, CenterCrop."""
+    height, width = image.shape[:2]
+    w, h = width / 1.14, height / 1.14
+    left, top = (width - w) // 2, (height - h) // 2
+    return _extent(image, (left, top, left + w, top + h), size)
+
+
+def _centre_crop(image: Pixels, size: int) -> Pixels:
+    top, left = round((image.shape[0] - size) / 2), round((image.shape[1] - size) / 2)
+    return image[top : top + size, left : left + size]
+
+
+VALIDATIONS: dict[Literal["shorter_side", "squash", "extent"], Callable[[Pixels, int], Pixels]] = {
+    "shorter_side": validate_shorter_side,
+    "squash": validate_squash,
+    "extent": validate_extent,
+}

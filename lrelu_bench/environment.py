@@ -1,0 +1,87 @@
+"""What a run ran on and with: versions, hardware, commit."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lrelu_bench import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pydantic")
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides numbers; read from metadata, so nothing heavy is imported."""
+    found = {"lrelu-bench": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout this package runs from, `+changes` where tracked files differ; None outside one."""
+    package = Path(__file__).parent
+    try:
+        tracked = _git(package, "ls-files", "--error-unmatch", "environment.py")
+        commit = _git(package, "rev-parse", "HEAD") if tracked else ""
+        changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", str(package))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _git(where: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(where), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def cpu_name() -> str:
+    """The processor's model name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process so far, bytes; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, Any]:
+    """Versions, hardware and commit, as plain data. Imports torch."""
+    import torch
+
+    gpu = None
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        gpu = {
+            "name": properties.name,
+            "memory_bytes": properties.total_memory,
+            "count": torch.cuda.device_count(),
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return {
+        "versions": {**package_versions(), "cuda": torch.version.cuda},
+        "system": platform.platform(),
+        "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "commit": source_commit(),
+    }

@@ -1,0 +1,98 @@
+"""xresnet18/34/50 as fastai builds them, from an activation factory.
+
+Source: fastai 1 `vision/models/xresnet.py` and fast.ai course-v3 notebook 11, after "Bag of Tricks for Image
+Classification with Convolutional Neural Networks" (He et al. 2018): a stem of three 3x3 convolutions, average
+pooling before the shortcut's 1x1 convolution, and the last batch norm of each block starting at zero.
+"""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from lrelu_bench.activations.factory import ActivationFactory
+
+LAYERS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
+    "xresnet18": (1, (2, 2, 2, 2)),
+    "xresnet34": (1, (3, 4, 6, 3)),
+    "xresnet50": (4, (3, 4, 6, 3)),
+}
+"""Per net: the expansion of its blocks, and the number of blocks in each of the four stages."""
+
+
+def _conv_bn(ni: int, nf: int, ks: int = 3, stride: int = 1, zero_bn: bool = False) -> list[nn.Module]:
+    bn = nn.BatchNorm2d(nf)
+    nn.init.constant_(bn.weight, 0.0 if zero_bn else 1.0)
+    return [nn.Conv2d(ni, nf, ks, stride=stride, padding=ks // 2, bias=False), bn]
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions (expansion 1) or a 1x1-3x3-1x1 bottleneck (expansion 4), and a shortcut.
+
+    Args:
+        expansion: output channels per hidden channel.
+        ni: input channels.
+        nh: hidden channels; the output has ``expansion * nh``.
+        stride: of the block, 1 or 2.
+        act: makes the activation of a site.
+    """
+
+    def __init__(self, expansion: int, ni: int, nh: int, stride: int, act: ActivationFactory) -> None:
+        super().__init__()
+        nf = nh * expansion
+        if expansion == 1:
+            convs = [*_conv_bn(ni, nh, 3, stride), act(nh), *_conv_bn(nh, nf, 3, zero_bn=True)]
+        else:
+            convs = [
+                *_conv_bn(ni, nh, 1),
+                act(nh),
+                *_conv_bn(nh, nh, 3, stride),
+                act(nh),
+                *_conv_bn(nh, nf, 1, zero_bn=True),
+            ]
+        shortcut: list[nn.Module] = [] if stride == 1 else [nn.AvgPool2d(2, ceil_mode=True)]
+        if ni != nf:
+            shortcut += _conv_bn(ni, nf, 1)
+        self.convs = nn.Sequential(*convs)
+        self.shortcut = nn.Sequential(*shortcut)
+        self.act = act(nf)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.convs(x) + self.shortcut(x))  # type: ignore[no-any-return]
+
+
+def xresnet(
+    arch: str,
+    act: ActivationFactory,
+    classes: int = 10,
+    stem: tuple[int, int, int] = (32, 32, 64),
+    init_slope: float = 0.0,
+) -> nn.Sequential:
+    """An untrained xresnet for images (N, 3, H, W), giving logits (N, classes).
+
+    Args:
+        arch: a name of `LAYERS`.
+        act: makes a fresh activation for a site with the given number of channels.
+        stem: output channels of the three stem convolutions; the last is 64 in every published variant.
+        init_slope: the negative slope that the kaiming-normal (fan-in) start assumes; 0 on the leaderboard.
+    """
+    expansion, blocks = LAYERS[arch]
+    net = nn.Sequential()
+    for i, (ni, nf) in enumerate(zip((3, *stem[:-1]), stem, strict=True)):
+        net.extend([*_conv_bn(ni, nf, stride=2 if i == 0 else 1), act(nf)])
+    net.append(nn.MaxPool2d(3, stride=2, padding=1))
+    ni = stem[-1]
+    for stage, (count, nh) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True)):
+        for block in range(count):
+            stride = 2 if block == 0 and stage > 0 else 1
+            net.append(ResBlock(expansion, ni, nh, stride, act))
+            ni = nh * expansion
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ni, classes)])
+    net.apply(partial(_init, slope=init_slope))
+    return net
+
+
+def _init(module: nn.Module, slope: float) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, a=slope)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,275 @@
+"""Which runs may share a row, and what each row is held against. Rows are plain values; nothing is drawn here."""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lrelu_bench.activations import ACTIVATIONS
+from lrelu_bench.errors import BenchError
+from lrelu_bench.evidence import summarize
+from lrelu_bench.leaderboard import V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
+from lrelu_bench.results import RunResult, load_result
+
+Comparison = Literal["like for like", "reference", "no board row"]
+
+
+@dataclass(frozen=True)
+class CompareRow:
+    """All runs that differ in nothing but the seed, and what they are held against. Accuracies are percent."""
+
+    dataset: str
+    version: str
+    subset: int | None
+    """Training images per class; None is all of them."""
+    source: str | None
+    """Resolution of the archive's images, px; None for the procedural data set."""
+    size: int
+    epochs: int
+    arch: str
+    protocol: str
+    """The protocol the config names."""
+    protocol_label: str
+    """The protocol's name, or `custom` where the runs leave it."""
+    deviations: tuple[str, ...]
+    precision: str
+    activation: str
+    """The activation's name and every option that is not its default."""
+    valid_images: int
+    seeds: tuple[int, ...]
+    """Of every run, diverged ones included."""
+    accuracies: tuple[float | None, ...]
+    """Accuracy after the last epoch, one per seed; None where the run diverged before it."""
+    diverged: tuple[int, ...]
+    """Seeds of the runs that diverged."""
+    unofficial: int
+    """How many runs read bytes that are not the official release's."""
+    data_digests: int
+    """How many different copies of the data the runs read."""
+    mean: float | None
+    sd: float | None
+    interval: float | None
+    """Half width of the 95 % t interval, percentage points; None below two measured runs."""
+    best_run: float | None
+    """Accuracy of the best single run after its last epoch."""
+    board: BoardRow | None
+    comparison: Comparison
+    reason: str
+    """Why the board's row is but a reference, or why there is none; empty for like for like."""
+    difference: float | None
+    """Mean less the board's accuracy, percentage points."""
+    claims: tuple[Claim, ...]
+    """What the posts claimed of this cell and net."""
+
+    @property
+    def n(self) -> int:
+        """How many runs, diverged ones included."""
+        return len(self.seeds)
+
+    @property
+    def measured(self) -> tuple[float, ...]:
+        """The accuracies that the mean is of."""
+        return tuple(accuracy for accuracy in self.accuracies if accuracy is not None)
+
+    @property
+    def section(self) -> tuple[Any, ...]:
+        """What shares one board row: the cell and the subset."""
+        return self.dataset, self.version, self.size, self.epochs, self.subset
+
+    @property
+    def setting(self) -> tuple[Any, ...]:
+        """Everything but the activation: rows of one setting differ in the activation alone."""
+        own = (self.arch, self.protocol_label, self.protocol, self.deviations, self.source, self.precision)
+        return *self.section, *own
+
+
+def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
+    """Find and load every finished run in these folders; a run folder, an experiment and a whole tree all do.
+
+    Returns the runs and one sentence for each that was skipped: damaged, foreign, unfinished or a duplicate.
+    Raises `BenchError` where a path does not exist or holds no run, or where no finished run is left.
+    """
+    results: list[RunResult] = []
+    skipped: list[str] = []
+    counted: dict[tuple[Any, ...], Path] = {}
+    folders = _run_folders(paths)
+    for folder in folders:
+        try:
+            result = load_result(folder)
+        except BenchError as error:
+            skipped.append(str(error))
+            continue
+        problem = _unfinished(result)
+        if problem:
+            skipped.append(f"{folder}: {problem}")
+            continue
+        first = counted.setdefault((_likeness(result), result.seed), folder)
+        if first != folder:
+            skipped.append(f"{folder}: same config and seed as {first}, counted once")
+            continue
+        results.append(result)
+    if not results:
+        raise BenchError(
+            f"no finished run to compare among {len(folders)} found (first: {skipped[0]}); "
+            "finish one with `lrelu-bench run`"
+        )
+    return results, skipped
+
+
+def _run_folders(paths: Iterable[Path | str]) -> list[Path]:
+    """Every folder with a `result.json`, named as the user named it, each once."""
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise BenchError(f"{path}: does not exist; give a results folder, such as results/")
+        root = path.parent if path.name == "result.json" else path
+        folders = [Path(folder) for folder, _, names in os.walk(root) if "result.json" in names]
+        if not folders:
+            raise BenchError(f"{path}: holds no run (no result.json in it); give a results folder")
+        for folder in sorted(folders):
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _unfinished(result: RunResult) -> str | None:
+    """Why a run that loads has no result to compare."""
+    progress = f"{result.epochs_done} of {result.epochs} epochs"
+    if result.status == "running":
+        return f"not finished: {progress}"
+    if result.status == "complete" and (result.final_accuracy is None or result.epochs_done != result.epochs):
+        return f"damaged, complete but with {progress} and final_accuracy {result.final_accuracy}"
+    return None
+
+
+def _likeness(result: RunResult) -> tuple[Any, ...]:
+    """Everything that two runs must have in common before their accuracies may be averaged.
+
+    The config's digest would not do: `precision: auto` is one digest but computes in bf16 here and fp32 there.
+    """
+    return (
+        (result.dataset, result.version, result.subset, result.source, result.size, result.epochs),
+        (result.train_images, result.valid_images),
+        (result.arch, result.protocol, result.protocol_label, tuple(result.deviations)),
+        (result.batch_size, result.lr, result.precision),
+        json.dumps(_in_force(result.activation), sort_keys=True),
+    )
+
+
+def _in_force(activation: dict[str, Any]) -> dict[str, Any]:
+    """The options that are set, with 1 and 1.0 the same number."""
+    set_ = {key: value for key, value in activation.items() if value is not None}
+    return {key: float(value) if type(value) is int else value for key, value in set_.items()}
+
+
+def rows(results: Iterable[RunResult]) -> list[CompareRow]:
+    """One row for each set of runs that differ in nothing but the seed, ordered by cell, net and activation."""
+    alike: dict[tuple[Any, ...], list[RunResult]] = defaultdict(list)
+    for result in results:
+        alike[_likeness(result)].append(result)
+    ordered = sorted(alike.values(), key=lambda runs: _order(runs[0]))
+    return [_row(sorted(runs, key=lambda run: run.seed)) for runs in ordered]
+
+
+def _order(run: RunResult) -> tuple[Any, ...]:
+    names = list(ACTIVATIONS)
+    # The zoo's order puts plain ReLU, the baseline, before what is held against it.
+    activation = names.index(run.activation_name) if run.activation_name in names else len(names)
+    return (
+        (run.dataset, run.version, run.size, run.epochs, run.subset or 0),
+        # Runs that leave their protocol come after those that keep one.
+        (
+            run.arch,
+            run.protocol_label == "custom",
+            run.protocol,
+            run.deviations,
+            run.source or "",
+            run.precision,
+        ),
+        (activation, activation_label(run.activation)),
+    )
+
+
+def _row(runs: Sequence[RunResult]) -> CompareRow:
+    run = runs[0]
+    accuracies = [None if one.final_accuracy is None else 100 * one.final_accuracy for one in runs]
+    measured = [accuracy for accuracy in accuracies if accuracy is not None]
+    summary = summarize(measured) if measured else None
+    board, comparison, reason = _held_against(run)
+    mean = summary.mean if summary else None
+    return CompareRow(
+        dataset=run.dataset,
+        version=run.version,
+        subset=run.subset,
+        source=run.source,
+        size=run.size,
+        epochs=run.epochs,
+        arch=run.arch,
+        protocol=run.protocol,
+        protocol_label=run.protocol_label,
+        deviations=tuple(run.deviations),
+        precision=run.precision,
+        activation=activation_label(run.activation),
+        valid_images=run.valid_images,
+        seeds=tuple(one.seed for one in runs),
+        accuracies=tuple(accuracies),
+        diverged=tuple(one.seed for one in runs if one.status == "diverged"),
+        unofficial=Counter(one.data_official for one in runs)[False],
+        data_digests=len({one.data_digest for one in runs}),
+        mean=mean,
+        sd=summary.sd if summary else None,
+        interval=summary.half_width if summary else None,
+        best_run=max(measured, default=None),
+        board=board,
+        comparison=comparison,
+        reason=reason,
+        difference=None if mean is None or board is None else mean - board.accuracy,
+        claims=_claims(run),
+    )
+
+
+def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:
+    """The board's row, whether it was measured as the run was, and if not, with what."""
+    if run.dataset == "procedural":
+        return None, "no board row", "procedural data"
+    if run.subset is not None:
+        return None, "no board row", "subset"
+    board = load_board().row_of(run.dataset, run.version, run.size, run.epochs)
+    if board is None:
+        return None, "no board row", "no such cell"
+    if run.version != "v1":
+        return board, "reference", "board: other net"
+    own_and_theirs = ((run.arch, V1_ARCH), (run.protocol_label, V1_PROTOCOL))
+    differs = [theirs for own, theirs in own_and_theirs if own != theirs]
+    return (board, "reference", f"board: {', '.join(differs)}") if differs else (board, "like for like", "")
+
+
+def _claims(run: RunResult) -> tuple[Claim, ...]:
+    """What the posts claimed: learned activations on the whole of v1 only."""
+    spec = ACTIVATIONS.get(run.activation_name)
+    if spec is None or not spec.learned or run.version != "v1" or run.subset is not None:
+        return ()
+    cell = (run.dataset, run.version, run.size, run.epochs)
+    return tuple(claim for claim in load_claims() if claim.fits(*cell, run.arch))
+
+
+def activation_label(activation: dict[str, Any]) -> str:
+    """The name and every option that is not the default, such as `learned_relu(layer, leak=0.1)`."""
+    name = str(activation["name"])
+    spec = ACTIVATIONS.get(name)
+    defaults: dict[str, Any] = {"weight_decay": 0.0}
+    if spec:
+        defaults |= {**spec.options, "granularity": next(iter(spec.granularity), None)}
+    options = [key for key in ("granularity", "leak", "sub", "maxv", "weight_decay") if key in activation]
+    options += sorted(activation.keys() - {"name", *options})
+    changed = [key for key in options if activation[key] not in (None, defaults.get(key))]
+    phrases = [_option(key, activation[key]) for key in changed]
+    return f"{name}({', '.join(phrases)})" if phrases else name
+
+
+def _option(key: str, value: Any) -> str:
+    if key == "granularity":
+        return str(value)
+    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"

@@ -1,0 +1,170 @@
+"""How rows are put into words: cells, titles and the notes that a reader must have beside the numbers."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from lrelu_bench.evidence import binomial_error
+from lrelu_bench.leaderboard import POSTS_DAY, V1_PROTOCOL, BoardRow, load_board
+from lrelu_bench.report.compare import CompareRow
+
+NOTHING = "–"
+
+
+class Notes:
+    """What a reader must know besides the numbers, in words, and the numbering of what needs a note."""
+
+    def __init__(self, rows: Sequence[CompareRow], skipped: Sequence[str]) -> None:
+        self.rows = rows
+        left = [(row.protocol, row.deviations) for row in rows if row.protocol_label == "custom"]
+        self.customs = list(dict.fromkeys(left))
+        self.claims = list(dict.fromkeys(claim for row in rows for claim in row.claims))
+        self.lines = [*self._of_rows(), *(f"Skipped: {sentence.rstrip('.')}." for sentence in skipped)]
+
+    def protocol(self, row: CompareRow) -> str:
+        """The protocol, or `custom` with the number of its note."""
+        if row.protocol_label != "custom":
+            return row.protocol_label
+        return f"custom {self.customs.index((row.protocol, row.deviations)) + 1}"
+
+    def setting(self, row: CompareRow) -> str:
+        """Net, protocol, files and precision, and how the board's row compares."""
+        parts = [row.arch, self.protocol(row), files(row), row.precision]
+        return ", ".join(part for part in parts if part) + ": " + comparison_cell(row)
+
+    def claims_cell(self, row: CompareRow) -> str:
+        """What the posts claimed, each claim with the number of its note: `56.4 (1), see (2)`."""
+        marked = [(claim, f"({self.claims.index(claim) + 1})") for claim in row.claims]
+        cells = [
+            f"see {mark}" if one.accuracy is None else f"{one.accuracy:.1f} {mark}" for one, mark in marked
+        ]
+        return ", ".join(cells) or NOTHING
+
+    def _of_rows(self) -> Iterator[str]:
+        yield "Accuracy: after the last epoch, not the best one; mean ± half width of the 95 % t interval over n runs."
+        if any(len(row.measured) == 1 for row in self.rows):
+            yield "n=1: one run has no interval and is not a finding."
+        if any(row.diverged for row in self.rows):
+            yield from map(_diverged, (row for row in self.rows if row.diverged))
+        if any(row.board for row in self.rows):
+            yield (
+                "vs board: our mean less the board's row, in points; the board gives no spread, and its rows "
+                "are of one to five runs."
+            )
+        if any(row.comparison == "reference" for row in self.rows):
+            yield (
+                "reference: the board's row was measured with the net or protocol named after 'board:', not with "
+                "the run's, so the difference is context, not evidence."
+            )
+        for number, (protocol, deviations) in enumerate(self.customs, 1):
+            yield f"custom {number}: {protocol} but for {'; '.join(deviations)}."
+        for number, claim in enumerate(self.claims, 1):
+            yield f"({number}) The posts: {claim.in_words}."
+        yield from self._data()
+        computed = Counter(precision for row in self.rows for precision in [row.precision] * row.n)
+        yield f"Computed in {', '.join(f'{name} ({_runs(count)})' for name, count in computed.items())}."
+
+    def _data(self) -> Iterator[str]:
+        errors: dict[tuple[str, int], list[float]] = {}
+        for row in self.rows:
+            if row.mean is not None and row.valid_images:
+                error = 100 * binomial_error(row.mean / 100, row.valid_images)
+                errors.setdefault((data_name(row), row.valid_images), []).append(error)
+        for (name, images), points in errors.items():
+            low, high = f"{min(points):.1f}", f"{max(points):.1f}"
+            span = low if low == high else f"{low} to {high}"
+            yield f"{name}: {images:,} validation images alone leave a standard error of {span} points on one run."
+        unofficial, total = sum(row.unofficial for row in self.rows), sum(row.n for row in self.rows)
+        if unofficial:
+            yield f"{unofficial} of {_runs(total)} read data whose bytes are not the official release's."
+        for row in self.rows:
+            if row.data_digests > 1:
+                yield (
+                    f"{row.activation} ({row.arch}, {section_title(row)}): its runs read "
+                    f"{row.data_digests} different copies of the data."
+                )
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def _diverged(row: CompareRow) -> str:
+    missing = row.n - len(row.measured)
+    seeds = f"seed{'s' * (len(row.diverged) != 1)} {', '.join(map(str, row.diverged))}"
+    sentence = f"! {len(row.diverged)} of {_runs(row.n)} diverged: {row.activation} ({row.arch}, "
+    sentence += f"{section_title(row)}), {seeds}"
+    if not missing:
+        return sentence + "."
+    if not row.measured:
+        return sentence + "; no run reached a last epoch, so there is no mean."
+    return (
+        sentence + f"; the mean is of the {len(row.measured)} with a last epoch and flatters this activation."
+    )
+
+
+def data_name(row: CompareRow) -> str:
+    """The data set with its version: `Imagewoof v1`."""
+    return f"{row.dataset.capitalize()} {row.version}" if row.source else row.dataset.capitalize()
+
+
+def files(row: CompareRow) -> str:
+    """Which files the images came from."""
+    if row.source is None:
+        return ""
+    return "full-size files" if row.source == "full" else f"{row.source} px files"
+
+
+def section_title(row: CompareRow) -> str:
+    """The cell: `Imagewoof v1 · 128 px · 5 epochs`."""
+    epochs = f"{row.epochs} epoch{'s' * (row.epochs != 1)}"
+    subset = [] if row.subset is None else [f"{row.subset} images per class"]
+    return " · ".join([data_name(row), f"{row.size} px", epochs, *subset])
+
+
+def board_line(row: CompareRow) -> str:
+    """The board's row in words: date, accuracy, what it was measured with and how often."""
+    if row.board is None:
+        return f"no board row ({row.reason})"
+    measured = f"{row.board.measured_with}, {V1_PROTOCOL}" if row.version == "v1" else row.board.measured_with
+    return f"{_board_day(row.board)}: {row.board.accuracy:g} % ({measured}; {row.board.runs_in_words})"
+
+
+def _board_day(board: BoardRow) -> str:
+    if board.version == "v1":
+        return f"board of {POSTS_DAY.isoformat()}"
+    return f"board as last seen on {load_board().newest.isoformat()}"
+
+
+def n_cell(row: CompareRow) -> str:
+    """`3`, or `3 (1 diverged)`."""
+    return f"{row.n} ({len(row.diverged)} diverged)" if row.diverged else str(row.n)
+
+
+def accuracy_cell(row: CompareRow) -> str:
+    """`62.4 ± 1.1`, `62.4 (n=1)`, or `diverged` where no run has a result."""
+    if row.mean is None:
+        return "diverged"
+    return f"{row.mean:.1f} (n=1)" if row.interval is None else f"{row.mean:.1f} ± {row.interval:.1f}"
+
+
+def best_cell(row: CompareRow) -> str:
+    """The best single run's accuracy after its last epoch."""
+    return NOTHING if row.best_run is None else f"{row.best_run:.1f}"
+
+
+def difference_cell(row: CompareRow) -> str:
+    """Percentage points against the board, signed."""
+    if row.difference is None:
+        return NOTHING
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(row.difference, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def comparison_cell(row: CompareRow) -> str:
+    """`like for like`, or `reference` or `no board row` with the reason."""
+    return f"{row.comparison} ({row.reason})" if row.reason else row.comparison
+
+
+def printable(text: str) -> str:
+    """The text without characters that would drive a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

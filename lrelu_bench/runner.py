@@ -1,0 +1,196 @@
+"""One experiment with one seed, from config to result."""
+
+import io
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from lrelu_bench import environment
+from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
+from lrelu_bench.config import Experiment
+from lrelu_bench.config_file import dump_experiment
+from lrelu_bench.data.datasets import Split
+from lrelu_bench.data.loader import Loader
+from lrelu_bench.errors import BenchError
+from lrelu_bench.models import xresnet
+from lrelu_bench.results import EpochRow, RunFolder, RunResult, write_atomically
+from lrelu_bench.training.loop import Fit, Step
+from lrelu_bench.training.precision import Compute
+
+
+class Watcher(Protocol):
+    """What sees a run while it trains."""
+
+    def step(self, step: Step) -> None:
+        """Called about twice a second."""
+
+    def epoch(self, row: EpochRow, epochs: int) -> None:
+        """Called after each epoch."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One config with one seed on one device: the unit of work."""
+
+    experiment: Experiment
+    seed: int
+    compute: Compute
+    output: Path
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where its result goes."""
+        return RunFolder(self.output, self.experiment.slug, self.seed)
+
+
+def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
+    """Train one unit and write its result folder, whole after every epoch.
+
+    Raises `BenchError` where the config does not fit the data or the folder cannot be written.
+    """
+    started = time.perf_counter()
+    experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder
+    torch.manual_seed(unit.seed)
+    net = build_net(experiment)
+    loader = build_loader(unit, split)
+    result = _first_result(unit, split, net)
+    folder.start(
+        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(split), result
+    )
+    fit = Fit(
+        net=net,
+        loader=loader,
+        recipe=recipe,
+        compute=unit.compute,
+        seed=unit.seed,
+        on_step=watcher.step,
+        activation_weight_decay=experiment.activation.weight_decay,
+    )
+    rows: list[EpochRow] = []
+    for row in fit.epochs(experiment.epochs):
+        rows.append(row)
+        result = _after_epoch(result, rows, time.perf_counter() - started, unit.compute)
+        if result.status != "running":
+            write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
+        folder.update(rows, result)
+        watcher.epoch(row, experiment.epochs)
+    return result
+
+
+def build_net(experiment: Experiment) -> torch.nn.Sequential:
+    """The experiment's untrained net, drawn from torch's default generator."""
+    recipe, activation = experiment.effective_recipe, experiment.activation
+    slope = activation.constants.get("leak", 0.0) if recipe.init_slope == "leak" else 0.0
+    return xresnet(
+        experiment.arch, activation_factory(activation), classes=10, stem=recipe.stem, init_slope=slope
+    )
+
+
+def build_loader(unit: Unit, split: Split) -> Loader:
+    """The experiment's batches; a CPU that trains gets one thread for the input, a GPU all there are."""
+    on_gpu = unit.compute.device.type == "cuda"
+    workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 1
+    recipe = unit.experiment.effective_recipe
+    loader = Loader(split, recipe, unit.experiment.size, unit.seed, workers, pin=on_gpu)
+    if loader.steps_per_epoch < 1:
+        raise BenchError(
+            f"batch_size is {recipe.batch_size} but there are only {len(split.train)} training images "
+            f"(subset: {unit.experiment.subset} per class); lower batch_size or raise subset"
+        )
+    return loader
+
+
+def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
+    experiment, recipe = unit.experiment, unit.experiment.effective_recipe
+    return RunResult(
+        status="running",
+        experiment=experiment.slug,
+        config_digest=experiment.digest,
+        seed=unit.seed,
+        dataset=experiment.dataset,
+        version=experiment.version,
+        source=experiment.effective_source,
+        subset=experiment.subset,
+        size=experiment.size,
+        epochs=experiment.epochs,
+        arch=experiment.arch,
+        activation=experiment.activation.resolved().model_dump(mode="json", exclude_none=True),
+        protocol=experiment.protocol,
+        protocol_label=experiment.protocol_label,
+        deviations=experiment.deviations(),
+        batch_size=recipe.batch_size,
+        lr=recipe.lr,
+        precision=unit.compute.precision,
+        device=_device_name(unit.compute),
+        parameters=sum(p.numel() for p in net.parameters()),
+        activation_parameters=activation_parameter_count(net),
+        train_images=len(split.train),
+        valid_images=len(split.valid),
+        data_digest=split.source.digest,
+        data_official=split.source.official,
+        epochs_done=0,
+        final_accuracy=None,
+        best_accuracy=None,
+        best_epoch=None,
+        wall_seconds=0.0,
+        images_per_second=None,
+        peak_memory_bytes=None,
+        commit=environment.source_commit(),
+        started=_now(),
+        finished=None,
+    )
+
+
+def _after_epoch(result: RunResult, rows: list[EpochRow], wall_seconds: float, compute: Compute) -> RunResult:
+    last, best = rows[-1], max(rows, key=lambda row: row.accuracy)
+    seconds = sum(row.train_seconds for row in rows)
+    images = sum(row.train_seconds * row.images_per_second for row in rows)
+    result = replace(
+        result,
+        epochs_done=last.epoch,
+        final_accuracy=last.accuracy,
+        best_accuracy=best.accuracy,
+        best_epoch=best.epoch,
+        wall_seconds=wall_seconds,
+        images_per_second=images / seconds,
+        peak_memory_bytes=_peak_memory(compute),
+    )
+    if not np.isfinite(last.train_loss):
+        return replace(result, status="diverged", finished=_now())
+    done = last.epoch == result.epochs
+    return replace(result, status="complete", finished=_now()) if done else result
+
+
+def _packed(predictions: np.ndarray, split: Split) -> bytes:
+    """The final epoch's predictions, compressed, in the order of the validation images."""
+    buffer = io.BytesIO()
+    labels = split.source.labels[split.valid].astype(np.uint8)
+    np.savez_compressed(
+        buffer, predicted=predictions, label=labels, image=split.source.names[split.valid]
+    )
+    return buffer.getvalue()
+
+
+def _environment(split: Split) -> dict[str, Any]:
+    data = {"digest": split.source.digest, "official": split.source.official}
+    return {**environment.describe(), "data": data}
+
+
+def _device_name(compute: Compute) -> str:
+    return torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else environment.cpu_name()
+
+
+def _peak_memory(compute: Compute) -> int:
+    """Peak memory, bytes: allocated on the GPU where one trains, else resident in this process."""
+    on_gpu = compute.device.type == "cuda"
+    return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

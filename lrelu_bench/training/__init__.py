@@ -1,0 +1,1 @@
+"""One visible training loop and its parts: optimizers, schedules, precision."""

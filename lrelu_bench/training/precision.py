@@ -1,0 +1,60 @@
+"""What a run computes on and in, decided once."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from lrelu_bench.config import Precision
+from lrelu_bench.errors import BenchError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device and number format of a run."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16", "fp16"]
+
+    def autocast(self) -> torch.autocast:
+        """The mixed-precision context of forward passes; does nothing in fp32."""
+        return torch.autocast(
+            self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32", cache_enabled=True
+        )
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Dynamic loss scaling, which only fp16 needs."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def choose_compute(device: DeviceName, precision: Precision) -> Compute:
+    """Resolve `auto`.
+
+    Raises `BenchError` where CUDA is asked for and absent, or fp16 is asked of a CPU.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BenchError("--device cuda: torch sees no CUDA device; install a driver, or use --device cpu or auto")
+    where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if precision == "fp16" and where.type == "cpu":
+        raise BenchError("precision fp16 needs CUDA, and this run is on the CPU; use precision auto, bf16 or fp32")
+    return Compute(where, _best(where) if precision == "auto" else precision)
+
+
+def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
+    # Emulated bf16 convolutions run about ten times slower than fp32 ones.
+    return "bf16" if _cpu_computes_bf16() else "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    return any(
+        getattr(torch.cpu, name, lambda: False)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
