@@ -1,11 +1,11 @@
 """Results on disk: one folder per run, a versioned schema, written whole after every epoch.
 
-    results/<experiment>/seed-<n>/
-        config.yaml        the resolved config: `lrelu-bench run` accepts it
-        environment.json   versions, hardware, commit, data digest
-        epochs.jsonl       one line per finished epoch
-        result.json        the run's `RunResult`
-        predictions.npz    predicted and true class of every validation image, final epoch
+results/<experiment>/seed-<n>/
+    config.yaml        the resolved config: `lrelu-bench run` accepts it
+    environment.json   versions, hardware, commit, data digest
+    epochs.jsonl       one line per finished epoch
+    result.json        the run's `RunResult`
+    predictions.npz    predicted and true class of every validation image, final epoch
 """
 
 import json
@@ -209,7 +209,7 @@ def load_epochs(folder: Path) -> list[EpochRow]:
     path = folder / "epochs.jsonl"
     rows = []
     try:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(path.read_text().splitlines(), 1):  # noqa: B007 (named in the except)
             rows.append(EpochRow(**json.loads(line)))
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot read ({error})") from error

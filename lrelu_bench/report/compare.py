@@ -1,4 +1,4 @@
-"""Which runs may share a row, and what each row is held against. Rows are plain values; nothing is drawn here."""
+"""Which runs may share a row, and what each row is held against: plain values, nothing drawn."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Comparison = Literal["like for like", "reference", "no board row"]
 
 @dataclass(frozen=True)
 class CompareRow:
-    """All runs that differ in nothing but the seed, and what they are held against. Accuracies are percent."""
+    """Runs that differ in nothing but the seed, and what they are held against. Accuracies are percent."""
 
     dataset: str
     version: str
@@ -95,7 +95,7 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
     results: list[RunResult] = []
     skipped: list[str] = []
     counted: dict[tuple[Any, ...], Path] = {}
-    folders = _run_folders(paths)
+    folders = _run_folders(paths, skipped)
     for folder in folders:
         try:
             result = load_result(folder)
@@ -119,14 +119,20 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
     return results, skipped
 
 
-def _run_folders(paths: Iterable[Path | str]) -> list[Path]:
+def _run_folders(paths: Iterable[Path | str], skipped: list[str]) -> list[Path]:
     """Every folder with a `result.json`, named as the user named it, each once."""
     found: dict[Path, Path] = {}
+
+    def unreadable(error: OSError) -> None:
+        skipped.append(f"{error.filename}: cannot read the folder ({error.strerror})")
+
     for path in map(Path, paths):
         if not path.exists():
             raise BenchError(f"{path}: does not exist; give a results folder, such as results/")
         root = path.parent if path.name == "result.json" else path
-        folders = [Path(folder) for folder, _, names in os.walk(root) if "result.json" in names]
+        folders = [
+            Path(folder) for folder, _, names in os.walk(root, onerror=unreadable) if "result.json" in names
+        ]
         if not folders:
             raise BenchError(f"{path}: holds no run (no result.json in it); give a results folder")
         for folder in sorted(folders):
@@ -147,7 +153,7 @@ def _unfinished(result: RunResult) -> str | None:
 def _likeness(result: RunResult) -> tuple[Any, ...]:
     """Everything that two runs must have in common before their accuracies may be averaged.
 
-    The config's digest would not do: `precision: auto` is one digest but computes in bf16 here and fp32 there.
+    The config's digest would not do: `precision: auto` is one digest, but bf16 here and fp32 there.
     """
     return (
         (result.dataset, result.version, result.subset, result.source, result.size, result.epochs),
@@ -165,7 +171,7 @@ def _in_force(activation: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(results: Iterable[RunResult]) -> list[CompareRow]:
-    """One row for each set of runs that differ in nothing but the seed, ordered by cell, net and activation."""
+    """One row for each set of runs that differ in nothing but the seed, by cell, net and activation."""
     alike: dict[tuple[Any, ...], list[RunResult]] = defaultdict(list)
     for result in results:
         alike[_likeness(result)].append(result)
@@ -262,9 +268,9 @@ def activation_label(activation: dict[str, Any]) -> str:
     defaults: dict[str, Any] = {"weight_decay": 0.0}
     if spec:
         defaults |= {**spec.options, "granularity": next(iter(spec.granularity), None)}
-    options = [key for key in ("granularity", "leak", "sub", "maxv", "weight_decay") if key in activation]
-    options += sorted(activation.keys() - {"name", *options})
-    changed = [key for key in options if activation[key] not in (None, defaults.get(key))]
+    known = ("granularity", "leak", "sub", "maxv", "weight_decay")
+    options = [*known, *sorted(activation.keys() - {"name", *known})]
+    changed = [key for key in options if activation.get(key) not in (None, defaults.get(key))]
     phrases = [_option(key, activation[key]) for key in changed]
     return f"{name}({', '.join(phrases)})" if phrases else name
 

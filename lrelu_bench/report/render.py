@@ -1,4 +1,4 @@
-"""Drawing compare rows: a table for the terminal, Markdown, CSV and JSON. Nothing is computed but widths and text."""
+"""Drawing compare rows: a table for the terminal, Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -171,19 +171,18 @@ class _Drawing:
         return Text(self.plain(text), style, overflow="fold")
 
 
-_MARKDOWN = {
-    "Data": "l", "px": "r", "Epochs": "r", "Net": "l", "Protocol": "l", "Precision": "l", "Activation": "l",
-    "n": "r", "Accuracy %": "r", "Best run %": "r", "Board %": "r", "vs board": "r", "Compared": "l", "Posts claimed %": "l",
-}  # fmt: skip
+_NUMBERS = ("px", "Epochs", "n", "Accuracy %", "Best run %", "Board %", "vs board")
+_TEXT = ("Net", "Protocol", "Precision", "Activation")
+_MARKDOWN = ("Data", *_NUMBERS[:2], *_TEXT, *_NUMBERS[2:], "Compared", "Posts claimed %")
 
 
 def _markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
     notes = Notes(rows, skipped)
-    rule = ["---:" if side == "r" else "---" for side in _MARKDOWN.values()]
+    rule = ["---:" if name in _NUMBERS else "---" for name in _MARKDOWN]
     body = [[_escaped(cell) for cell in _markdown_cells(row, notes)] for row in rows]
-    table = [f"| {' | '.join(cells)} |" for cells in ([*_MARKDOWN], rule, *body)]
+    table = [f"| {' | '.join(cells)} |" for cells in (_MARKDOWN, rule, *body)]
     cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
-    return "\n".join([*table, "", *(f"- {_escaped(note)}" for note in [*notes.lines, *cells])]) + "\n"
+    return "\n".join([*table, "", *(f"- {_escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
 
 
 def _markdown_cells(row: CompareRow, notes: Notes) -> list[str]:
@@ -212,9 +211,9 @@ def _escaped(text: str) -> str:
 
 
 def _plain(row: CompareRow) -> dict[str, Any]:
-    """Every value of a row under a name with its unit; lists stay lists."""
+    """Every value of a row under a name with its unit; lists stay lists, floats lose binary noise."""
     board = row.board
-    return {
+    values: dict[str, Any] = {
         "dataset": row.dataset,
         "version": row.version,
         "source_px": row.source,
@@ -241,7 +240,7 @@ def _plain(row: CompareRow) -> dict[str, Any]:
         "valid_images": row.valid_images,
         "board_pct": board.accuracy if board else None,
         "board_entry": board.measured_with if board else None,
-        "board_runs": board.runs if board else None,
+        "board_runs": board.runs_in_words if board else None,
         "board_url": board.url if board else None,
         "board_first_seen": board.first_seen.isoformat() if board else None,
         "board_last_seen": board.last_seen.isoformat() if board else None,
@@ -250,6 +249,13 @@ def _plain(row: CompareRow) -> dict[str, Any]:
         "difference_points": row.difference,
         "claims": [asdict(claim) for claim in row.claims],
     }
+    return {name: _rounded(value) for name, value in values.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _csv(rows: Iterable[CompareRow]) -> str:

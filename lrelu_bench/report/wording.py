@@ -29,7 +29,8 @@ class Notes:
     def setting(self, row: CompareRow) -> str:
         """Net, protocol, files and precision, and how the board's row compares."""
         parts = [row.arch, self.protocol(row), files(row), row.precision]
-        return ", ".join(part for part in parts if part) + ": " + comparison_cell(row)
+        setting = ", ".join(part for part in parts if part)
+        return f"{setting}: {comparison_cell(row)}" if row.board else setting
 
     def claims_cell(self, row: CompareRow) -> str:
         """What the posts claimed, each claim with the number of its note: `56.4 (1), see (2)`."""
@@ -40,7 +41,10 @@ class Notes:
         return ", ".join(cells) or NOTHING
 
     def _of_rows(self) -> Iterator[str]:
-        yield "Accuracy: after the last epoch, not the best one; mean ± half width of the 95 % t interval over n runs."
+        yield (
+            "Accuracy: after the last epoch, not the best one; mean ± half width of the 95 % t interval "
+            "over n runs."
+        )
         if any(len(row.measured) == 1 for row in self.rows):
             yield "n=1: one run has no interval and is not a finding."
         if any(row.diverged for row in self.rows):
@@ -52,8 +56,8 @@ class Notes:
             )
         if any(row.comparison == "reference" for row in self.rows):
             yield (
-                "reference: the board's row was measured with the net or protocol named after 'board:', not with "
-                "the run's, so the difference is context, not evidence."
+                "reference: the board's row was measured with the net or protocol named after 'board:', "
+                "not with the run's, so the difference is context, not evidence."
             )
         for number, (protocol, deviations) in enumerate(self.customs, 1):
             yield f"custom {number}: {protocol} but for {'; '.join(deviations)}."
@@ -72,7 +76,7 @@ class Notes:
         for (name, images), points in errors.items():
             low, high = f"{min(points):.1f}", f"{max(points):.1f}"
             span = low if low == high else f"{low} to {high}"
-            yield f"{name}: {images:,} validation images alone leave a standard error of {span} points on one run."
+            yield f"{name}: {images:,} validation images alone give a run a standard error of {span} points."
         unofficial, total = sum(row.unofficial for row in self.rows), sum(row.n for row in self.rows)
         if unofficial:
             yield f"{unofficial} of {_runs(total)} read data whose bytes are not the official release's."
