@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from lrelu_bench.errors import BenchError
@@ -192,16 +193,14 @@ def _problem(kind: Any, value: Any) -> str | None:
     if get_origin(kind) is list:
         fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return None if fits else "a list of text"
-    allowed = get_args(kind) or (kind,)
-    if value is None and type(None) in allowed:
+    # `int | None` is int, and None as well.
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if allowed[0] not in _CHECKED or (value is None and NoneType in allowed):
         return None
-    plain = next((one for one in allowed if one in _CHECKED), None)
-    if plain is None:
-        return None
-    numbers = (int, float) if plain is float else plain
+    numbers = (int, float) if allowed[0] is float else allowed[0]
     # bool is an int to Python, but `true` is no count.
-    fits = isinstance(value, numbers) and (plain is bool or not isinstance(value, bool))
-    return None if fits else plain.__name__
+    fits = isinstance(value, numbers) and (allowed[0] is bool or not isinstance(value, bool))
+    return None if fits else str(allowed[0].__name__)
 
 
 def load_epochs(folder: Path) -> list[EpochRow]:

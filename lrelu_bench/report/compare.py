@@ -18,6 +18,15 @@ Comparison = Literal["like for like", "reference", "no board row"]
 
 
 @dataclass(frozen=True)
+class DivergedRun:
+    """A run whose loss left the finite numbers. Its accuracy (percent) is where it stopped, not a result."""
+
+    seed: int
+    epochs_done: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class CompareRow:
     """Runs that differ in nothing but the seed, and what they are held against. Accuracies are percent."""
 
@@ -42,9 +51,8 @@ class CompareRow:
     seeds: tuple[int, ...]
     """Of every run, diverged ones included."""
     accuracies: tuple[float | None, ...]
-    """Accuracy after the last epoch, one per seed; None where the run diverged before it."""
-    diverged: tuple[int, ...]
-    """Seeds of the runs that diverged."""
+    """Accuracy after the last epoch, one per seed; None where the run diverged: it is not in the mean."""
+    diverged: tuple[DivergedRun, ...]
     unofficial: int
     """How many runs read bytes that are not the official release's."""
     data_digests: int
@@ -200,7 +208,7 @@ def _order(run: RunResult) -> tuple[Any, ...]:
 
 def _row(runs: Sequence[RunResult]) -> CompareRow:
     run = runs[0]
-    accuracies = [None if one.final_accuracy is None else 100 * one.final_accuracy for one in runs]
+    accuracies = [None if one.status == "diverged" else _percent(one.final_accuracy) for one in runs]
     measured = [accuracy for accuracy in accuracies if accuracy is not None]
     summary = summarize(measured) if measured else None
     board, comparison, reason = _held_against(run)
@@ -221,7 +229,11 @@ def _row(runs: Sequence[RunResult]) -> CompareRow:
         valid_images=run.valid_images,
         seeds=tuple(one.seed for one in runs),
         accuracies=tuple(accuracies),
-        diverged=tuple(one.seed for one in runs if one.status == "diverged"),
+        diverged=tuple(
+            DivergedRun(one.seed, one.epochs_done, _percent(one.final_accuracy))
+            for one in runs
+            if one.status == "diverged"
+        ),
         unofficial=Counter(one.data_official for one in runs)[False],
         data_digests=len({one.data_digest for one in runs}),
         mean=mean,
@@ -234,6 +246,10 @@ def _row(runs: Sequence[RunResult]) -> CompareRow:
         difference=None if mean is None or board is None else mean - board.accuracy,
         claims=_claims(run),
     )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:

@@ -236,7 +236,7 @@ def _plain(row: CompareRow) -> dict[str, Any]:
         "best_run_pct": row.best_run,
         "seeds": list(row.seeds),
         "accuracies_pct": list(row.accuracies),
-        "diverged_seeds": list(row.diverged),
+        "diverged": [asdict(run) for run in row.diverged],
         "valid_images": row.valid_images,
         "board_pct": board.accuracy if board else None,
         "board_entry": board.measured_with if board else None,
@@ -269,6 +269,8 @@ def _csv(rows: Iterable[CompareRow]) -> str:
 
 def _flat(name: str, value: Any) -> Any:
     """One CSV cell: lists joined by `; `, a claim as its sentence."""
+    if name == "diverged":
+        return "; ".join(f"seed {run['seed']} after {run['epochs_done']} epochs" for run in value)
     if name == "claims":
         return "; ".join(f"{claim['name']} {claim['accuracy'] or ''}".strip() for claim in value)
     if isinstance(value, list):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from lrelu_bench.evidence import binomial_error
 from lrelu_bench.leaderboard import POSTS_DAY, V1_PROTOCOL, BoardRow, load_board
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import CompareRow, DivergedRun
 
 NOTHING = "–"
 
@@ -93,17 +93,18 @@ def _runs(count: int) -> str:
 
 
 def _diverged(row: CompareRow) -> str:
-    missing = row.n - len(row.measured)
-    seeds = f"seed{'s' * (len(row.diverged) != 1)} {', '.join(map(str, row.diverged))}"
-    sentence = f"! {len(row.diverged)} of {_runs(row.n)} diverged: {row.activation} ({row.arch}, "
-    sentence += f"{section_title(row)}), {seeds}"
-    if not missing:
-        return sentence + "."
-    if not row.measured:
-        return sentence + "; no run reached a last epoch, so there is no mean."
+    stops = ", ".join(map(_stop, row.diverged))
+    mean = f"the mean is of the other {len(row.measured)} and flatters this activation"
     return (
-        sentence + f"; the mean is of the {len(row.measured)} with a last epoch and flatters this activation."
+        f"! {len(row.diverged)} of {_runs(row.n)} diverged: {row.activation} "
+        f"({row.arch}, {section_title(row)}), {stops}; {mean if row.measured else 'there is no mean'}."
     )
+
+
+def _stop(run: DivergedRun) -> str:
+    """Where a run diverged: `seed 2 in epoch 3 (then at 10.0 %)`."""
+    at = "" if run.accuracy is None else f" (then at {run.accuracy:.1f} %)"
+    return f"seed {run.seed} in epoch {run.epochs_done}{at}"
 
 
 def data_name(row: CompareRow) -> str:
