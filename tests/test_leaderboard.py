@@ -103,7 +103,8 @@ def test_the_claims_of_a_cell(cell, arch, names):
 def test_a_claim_in_words_says_what_it_leaves_open():
     claims = {claim.name: claim for claim in load_claims()}
     assert claims["woof-x18-20"].in_words == (
-        "81.4 %; best epoch 82.4 %; 1 run; image size unstated; the best epoch, not the last, ties the 192 px row"
+        "81.4 %; best epoch 82.4 %; 1 run; image size unstated; "
+        "the best epoch, not the last, ties the 192 px row"
     )
     # The file says "as above"; above may not be printed.
     assert claims["nette128-20-plus2"].note == claims["nette128-5-plus2"].note
