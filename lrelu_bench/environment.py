@@ -2,9 +2,11 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,16 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def torch_cuda() -> str | None:
+    """The CUDA version torch was built for, read from its version file: importing torch takes seconds."""
+    spec = find_spec("torch")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    text = (Path(spec.submodule_search_locations[0]) / "version.py").read_text()
+    found = re.search(r"^cuda\b[^=\n]*= '([^']+)'", text, re.MULTILINE)
+    return found.group(1) if found else None
 
 
 def source_commit() -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 import os
 import re
 import shutil
@@ -38,6 +39,7 @@ from lrelu_bench.errors import BenchError
 SCHEMA = 1
 MAX_IMAGE_PIXELS = 2**25
 _CHUNK = 1 << 20
+_MAPPED = 128 << 20
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 _KEYS = ("offsets", "heights", "widths", "labels", "folders", "names")
 
@@ -48,6 +50,22 @@ class ImageSource(Protocol):
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """The label of every image."""
+
+    @property
+    def heights(self) -> npt.NDArray[np.int32]:
+        """The height of every image, px."""
+
+    @property
+    def widths(self) -> npt.NDArray[np.int32]:
+        """The width of every image, px."""
+
+    @property
+    def folders(self) -> npt.NDArray[np.uint8]:
+        """The v2 split's folder of every image: 0 train, 1 validation."""
+
+    @property
+    def names(self) -> npt.NDArray[np.bytes_]:
+        """The file name of every image."""
 
     @property
     def digest(self) -> str:
@@ -82,7 +100,10 @@ class ImageCache:
             # Given a path, np.load leaves the file open where it is no zip file.
             with (folder / "index.npz").open("rb") as file, np.load(file, allow_pickle=False) as index:
                 columns = {key: index[key] for key in _KEYS}
-            self._pixels = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
+            with (folder / "pixels.bin").open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._pixels = np.frombuffer(self._map, dtype=np.uint8)
+            self._touched = 0
             self._adopt(meta, columns)
         except _DAMAGE as error:
             raise BenchError(
@@ -117,7 +138,15 @@ class ImageCache:
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """Image `i` as a read-only uint8 (height, width, 3) view of the memory map."""
         start, height, width = int(self._offsets[i]), int(self.heights[i]), int(self.widths[i])
+        self._forget_pages(height * width * 3)
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def _forget_pages(self, coming: int) -> None:
+        # Mapped pages count as this process's memory until they are let go; the system's page cache keeps them.
+        self._touched += coming
+        if self._touched > _MAPPED and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
 
 def ensure(

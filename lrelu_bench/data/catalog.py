@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 from lrelu_bench.errors import BenchError
@@ -186,3 +187,12 @@ def archive_for(dataset: str, resolution: int | str) -> Archive:
         if (archive.dataset, archive.version, archive.resolution) == (dataset, "v2", resolution):
             return archive
     raise BenchError(f"resolution: {resolution!r} is not published for {dataset}; use 160, 320 or 'full'.")
+
+
+def archive_named(name: str) -> Archive:
+    """The archive called `name`; raises BenchError, naming the nearest, where there is none."""
+    if name not in ARCHIVES:
+        near = get_close_matches(name, ARCHIVES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(ARCHIVES)}"
+        raise BenchError(f"archive {name!r} is not known; {hint}")
+    return ARCHIVES[name]

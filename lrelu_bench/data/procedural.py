@@ -190,11 +190,18 @@ class ProceduralImages:
     depends on seed, side, folder, class and its number in the class only, never on how many are drawn.
     """
 
+    TRAIN_PER_CLASS = 150
+    VALID_PER_CLASS = 50
+
     official: bool = False
     classes: tuple[str, ...] = CLASS_NAMES
 
     def __init__(
-        self, train_per_class: int = 150, valid_per_class: int = 50, side: int = 80, seed: int = 0
+        self,
+        train_per_class: int = TRAIN_PER_CLASS,
+        valid_per_class: int = VALID_PER_CLASS,
+        side: int = 80,
+        seed: int = 0,
     ) -> None:
         """Draw `train_per_class` + `valid_per_class` images of each class, `side` px square."""
         if side < 16 or min(train_per_class, valid_per_class, seed) < 0:
@@ -218,6 +225,8 @@ class ProceduralImages:
             [f"{('train', 'val')[folder]}/{CLASS_NAMES[label]}/{index:05d}" for folder, label, index in keys],
             dtype=np.bytes_,
         )
+        self.heights: npt.NDArray[np.int32] = np.full(len(keys), side, dtype=np.int32)
+        self.widths: npt.NDArray[np.int32] = self.heights
         self.digest: str = self._digest()
 
     def __len__(self) -> int:

@@ -1,0 +1,268 @@
+"""The command line: Typer commands, nothing else. Heavy imports happen inside the commands that need them."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lrelu_bench.errors import BenchError
+
+app = typer.Typer(
+    name="lrelu-bench",
+    help="Does a learned ReLU beat the Imagenette/Imagewoof leaderboard? Trains, compares, and says how sure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="The image archives: where they are, and their state.", no_args_is_help=True)
+config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class TableFormat(StrEnum):
+    """How to write a comparison."""
+
+    TABLE = "table"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+
+
+class Kind(StrEnum):
+    """What to list."""
+
+    ARCHS = "archs"
+    ACTIVATIONS = "activations"
+    DATASETS = "datasets"
+    PROTOCOLS = "protocols"
+
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=True)
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one value; repeatable.")
+]
+ArchiveArgument = Annotated[str, typer.Argument(metavar="NAME", help="An archive of `lrelu-bench data list`.")]
+
+
+def main() -> None:
+    """Run the command line; errors a user can cause end in one sentence and exit code 2."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain again while it closes stdout.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from lrelu_bench.environment import package_versions, torch_cuda
+
+        found = package_versions()
+        cuda = torch_cuda()
+        built = f"built for CUDA {cuda}" if cuda else "CPU only"
+        print(f"lrelu-bench {found['lrelu-bench']} (torch {found['torch']}, {built}; Python {found['python']})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Versions, torch's included.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: ConfigArgument = "quickstart",
+    changes: SetOption = None,
+    seed: Annotated[int | None, typer.Option(help="One seed, in place of the config's.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
+    output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again over a completed run.")] = False,
+) -> None:
+    """Train an experiment, one run per seed, and show its row beside the leaderboard's."""
+    from lrelu_bench.config_file import load_experiment, parse_seeds
+    from lrelu_bench.shipped import config_path
+
+    if seed is not None and seeds is not None:
+        raise BenchError(f"--seed {seed} and --seeds {seeds} exclude each other; give one")
+    chosen = parse_seeds(seeds) if seeds is not None else None if seed is None else (seed,)
+    experiment = load_experiment(config_path(config), changes or (), chosen)
+    console = Console()
+
+    from lrelu_bench import session
+
+    if dry_run:
+        session.show_plan(experiment, device.value, output, console)
+    else:
+        session.run_all(experiment, device.value, output, force, console)
+
+
+@app.command()
+def compare(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")],
+    format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
+) -> None:
+    """Judge finished runs: one row per experiment, beside the leaderboard and the posts' claims."""
+    from lrelu_bench.report import compare as comparing
+    from lrelu_bench.report.render import CompareTable, render
+
+    found, skipped = comparing.collect(results)
+    rows = comparing.rows(found)
+    if format is TableFormat.TABLE:
+        Console().print(CompareTable(rows, skipped))
+        return
+    print(render(rows, skipped, format.value), end="")
+    if format is TableFormat.CSV:
+        for sentence in skipped:
+            print(f"skipped: {sentence}", file=sys.stderr)
+
+
+@app.command()
+def validate(
+    configs: Annotated[list[str], typer.Argument(metavar="CONFIG...", help="YAML files or shipped names.")],
+    changes: SetOption = None,
+) -> None:
+    """Check configs; every problem is named with its file, line and key."""
+    from lrelu_bench.config_file import load_experiment
+    from lrelu_bench.report.announce import remarks
+    from lrelu_bench.shipped import config_path
+
+    problems = []
+    for config in configs:
+        try:
+            experiment = load_experiment(config_path(config), changes or ())
+        except BenchError as error:
+            problems.append(str(error))
+            continue
+        print(f"{config}: good ({experiment.slug})")
+        for line in remarks(experiment):
+            print(f"  {line}")
+    if problems:
+        raise BenchError("\n".join(problems))
+
+
+@config_app.command("show")
+def config_show(config: ConfigArgument, changes: SetOption = None) -> None:
+    """The config with every value written out; itself a valid config."""
+    from lrelu_bench.config_file import dump_experiment, load_experiment
+    from lrelu_bench.shipped import config_path
+
+    print(dump_experiment(load_experiment(config_path(config), changes or ())), end="")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """JSON Schema of config files, for editors."""
+    from lrelu_bench.config_file import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", metavar="KIND")]) -> None:
+    """List archs, activations, datasets or protocols."""
+    from lrelu_bench.report import listing
+
+    drawn = {
+        Kind.ARCHS: listing.archs,
+        Kind.ACTIVATIONS: listing.activations,
+        Kind.DATASETS: listing.datasets,
+        Kind.PROTOCOLS: listing.protocols,
+    }
+    Console().print(drawn[kind]())
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Every archive, where it is on this machine, and its state."""
+    from lrelu_bench.data.archives import data_home, state
+    from lrelu_bench.data.catalog import ARCHIVES
+    from lrelu_bench.report.listing import archives
+
+    console = Console()
+    console.out(f"data folder: {data_home()} (LRELU_BENCH_DATA)", highlight=False)
+    console.print(archives([state(archive, data_home()) for archive in ARCHIVES.values()]))
+
+
+@data_app.command("fetch")
+def data_fetch(name: ArchiveArgument) -> None:
+    """Download an archive, check it, and decode it into the cache."""
+    from lrelu_bench.data.archives import data_home
+    from lrelu_bench.data.cache import ensure
+    from lrelu_bench.data.catalog import archive_named
+    from lrelu_bench.report.progress import watch_data
+
+    with watch_data(Console()) as progress:
+        images = ensure(archive_named(name), data_home(), progress)
+    print(f"{name}: ready, {len(images):,} images in {images.folder}")
+
+
+@data_app.command("import")
+def data_import(
+    name: ArchiveArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive on this machine; it stays as it is.")],
+    digest: Annotated[
+        str | None, typer.Option(help="What the file must be, e.g. sha256:1a2b...", metavar="ALGORITHM:HEX")
+    ] = None,
+) -> None:
+    """Take a local archive; its digest is recorded, and results say whether its bytes are the official ones."""
+    from lrelu_bench.data.archives import data_home, import_archive
+    from lrelu_bench.data.cache import build
+    from lrelu_bench.data.catalog import archive_named
+    from lrelu_bench.report.progress import watch_data
+
+    archive = archive_named(name)
+    with watch_data(Console()) as progress:
+        record = import_archive(archive, file, data_home(), progress, digest)
+        images = build(archive, data_home(), progress)
+    official = "the official bytes" if record.official else "not the official bytes; results will say so"
+    print(f"{name}: ready, {len(images):,} images in {images.folder} (sha256:{record.sha256}; {official})")
+
+
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: all that are here.")] = None,
+) -> None:
+    """Read archives and caches again and compare them with what was recorded."""
+    from lrelu_bench.data.archives import data_home, state, verify
+    from lrelu_bench.data.catalog import ARCHIVES, archive_named
+    from lrelu_bench.report.progress import watch_data
+
+    here = [archive_named(name) for name in names] if names else list(ARCHIVES.values())
+    if not names:
+        here = [archive for archive in here if state(archive, data_home()).status in ("archive", "ready")]
+    if not here:
+        print(f"nothing to verify: no archive under {data_home()}")
+    problems = []
+    for archive in here:
+        with watch_data(Console()) as progress:
+            found = verify(archive, data_home(), progress)
+        print(f"{archive.name}: {'good' if not found else 'bad'}")
+        problems += found
+    if problems:
+        raise BenchError("\n".join(problems))

@@ -1,0 +1,97 @@
+"""What a run would do, without doing it: `run --dry-run`."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lrelu_bench.config import Experiment
+from lrelu_bench.data.archives import data_home, state
+from lrelu_bench.data.catalog import ARCHIVES, CLASSES
+from lrelu_bench.data.datasets import archive_of
+from lrelu_bench.data.procedural import ProceduralImages
+from lrelu_bench.runner import build_net
+from lrelu_bench.training.precision import Compute
+
+STATUS_SENTENCES = {
+    "ready": "decoded and ready",
+    "archive": "archive here, decoded at the first run",
+    "partial": "partly downloaded, the rest fetched at the first run",
+    "absent": "fetched at the first run",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts and estimates of one run of an experiment."""
+
+    data: str
+    train_images: int
+    valid_images: int
+    steps_per_epoch: int
+    parameters: int
+    memory_bytes: int
+    """Estimated: weights, gradients, optimizer state and the tensors autograd keeps for one batch."""
+
+
+def plan(experiment: Experiment, compute: Compute) -> Plan:
+    """Count what a run would do; touches neither network nor disk, beyond asking what is there."""
+    recipe = experiment.effective_recipe
+    train, valid = _image_counts(experiment)
+    full, rest = divmod(train, recipe.batch_size)
+    net = build_net(experiment)
+    weights = sum(p.numel() for p in net.parameters())
+    # Weight, gradient, two moments, and Lookahead's slow copy, each fp32.
+    copies = 5 if recipe.optimizer == "ranger" else 4
+    kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
+    return Plan(
+        data=_data_sentence(experiment),
+        train_images=train,
+        valid_images=valid,
+        steps_per_epoch=full + (not recipe.drop_last and rest > 1),
+        parameters=weights,
+        memory_bytes=4 * copies * weights + kept,
+    )
+
+
+def saved_bytes(net: nn.Module, size: int, item: int) -> int:
+    """Bytes that autograd keeps per image between forward and backward, at `item` bytes per element.
+
+    Counts the output of each module that does not work in place, by passing one image through the net.
+    """
+    kept = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal kept
+        if not getattr(module, "inplace", False):
+            kept += output.numel() * item
+
+    leaves = [module for module in net.modules() if not list(module.children())]
+    handles = [module.register_forward_hook(count) for module in leaves]
+    with torch.inference_mode():
+        net.eval()(torch.zeros(1, 3, size, size))
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def _image_counts(experiment: Experiment) -> tuple[int, int]:
+    classes = 10
+    if experiment.dataset == "procedural":
+        train, valid = ProceduralImages.TRAIN_PER_CLASS * classes, ProceduralImages.VALID_PER_CLASS * classes
+    else:
+        same = (a for a in ARCHIVES.values() if (a.dataset, a.version) == (experiment.dataset, experiment.version))
+        archive = next(same)
+        train, valid, classes = archive.train, archive.val, len(CLASSES[experiment.dataset])
+    if experiment.subset is None:
+        return train, valid
+    return min(train, experiment.subset * classes), min(valid, experiment.subset * classes)
+
+
+def _data_sentence(experiment: Experiment) -> str:
+    if experiment.dataset == "procedural":
+        return "procedural: drawn by the package, nothing to download"
+    archive = archive_of(experiment)
+    found = state(archive, data_home())
+    where = f"{found.path}" if found.path else archive.url
+    return f"{archive.name}: {STATUS_SENTENCES[found.status]} ({where})"

@@ -1,0 +1,18 @@
+"""What a user should know of an experiment before it runs."""
+
+from lrelu_bench.config import Experiment
+from lrelu_bench.leaderboard import load_board
+
+
+def remarks(experiment: Experiment) -> list[str]:
+    """One line each: that it leaves its protocol, that the leaderboard has no such cell."""
+    lines = []
+    if experiment.deviations():
+        lines.append(f"custom: {', '.join(experiment.deviations())}")
+    cell = (experiment.dataset, experiment.version, experiment.size, experiment.epochs)
+    if experiment.dataset != "procedural" and load_board().row_of(*cell) is None:
+        lines.append(
+            f"the {experiment.version} leaderboard has no {experiment.size} px, {experiment.epochs} epoch cell: "
+            "the result will stand beside no row"
+        )
+    return lines

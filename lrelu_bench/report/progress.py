@@ -1,0 +1,130 @@
+"""Progress of long work: a live display on a terminal, sparse plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from lrelu_bench.results import EpochRow
+
+if TYPE_CHECKING:
+    from lrelu_bench.training.loop import Step
+
+STAGES = {"download": "downloading", "check": "checking", "decode": "decoding", "wait": "waiting"}
+PLAIN_EVERY_SECONDS = 10.0
+
+
+def epoch_line(row: EpochRow, epochs: int) -> str:
+    """One epoch in one line."""
+    return (
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  train loss {row.train_loss:.4f}  "
+        f"valid loss {row.valid_loss:.4f}  accuracy {100 * row.accuracy:.2f} %  "
+        f"{row.images_per_second:.1f} img/s  {row.train_seconds + row.valid_seconds:.0f} s"
+    )
+
+
+class PlainWatcher:
+    """One line per epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def step(self, step: "Step") -> None:
+        """Steps go unmentioned."""
+
+    def epoch(self, row: EpochRow, epochs: int) -> None:
+        """Print the epoch's line."""
+        self.console.out(epoch_line(row, epochs), highlight=False)
+
+
+class LiveWatcher(PlainWatcher):
+    """A live bar with epoch, step, loss, images/s and time left, above it one line per finished epoch."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(progress.console)
+        self.progress = progress
+        self.task = progress.add_task("training", total=1.0, detail="first step")
+
+    def step(self, step: "Step") -> None:
+        """Move the bar."""
+        detail = (
+            f"epoch {step.epoch}/{step.epochs} step {step.step}/{step.steps}  "
+            f"loss {step.loss:.3f}  {step.images_per_second:,.1f} img/s"
+        )
+        self.progress.update(self.task, completed=step.done, detail=detail)
+
+
+class _Detail(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields.get("detail", "")), overflow="ellipsis", no_wrap=True)
+
+
+def _live(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        _Detail(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
+
+
+@contextmanager
+def watch_training(console: Console) -> Iterator[PlainWatcher]:
+    """What a run reports its steps and epochs to."""
+    if not console.is_terminal:
+        yield PlainWatcher(console)
+        return
+    with _live(console) as progress:
+        yield LiveWatcher(progress)
+
+
+class DataProgress:
+    """Download and decode progress; call it with (stage, done, total)."""
+
+    def __init__(self, console: Console, progress: Progress | None) -> None:
+        self.console, self.progress = console, progress
+        self.stage, self.task, self.said = "", None, 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """`done` and `total` in bytes for downloads and checks, in images for decoding."""
+        if self.progress is None:
+            self._line(stage, done, total)
+            return
+        if stage != self.stage:
+            self.stage = stage
+            self.task = self.progress.add_task(STAGES.get(stage, stage), total=total, detail="")
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, total=total, detail=_amount(stage, done, total))
+
+    def _line(self, stage: str, done: int, total: int | None) -> None:
+        finished = total is not None and done >= total
+        if stage == self.stage and not finished and time.monotonic() - self.said < PLAIN_EVERY_SECONDS:
+            return
+        if stage == self.stage and finished and self.said == float("inf"):
+            return
+        self.stage, self.said = stage, float("inf") if finished else time.monotonic()
+        self.console.out(f"{STAGES.get(stage, stage)} {_amount(stage, done, total)}", highlight=False)
+
+
+def _amount(stage: str, done: int, total: int | None) -> str:
+    if stage == "wait":
+        return "for another process that holds the lock"
+    if stage == "decode":
+        return f"{done:,} images" if total is None else f"{done:,} of {total:,} images"
+    return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+
+
+@contextmanager
+def watch_data(console: Console) -> Iterator[DataProgress]:
+    """What downloads and decoding report to."""
+    if not console.is_terminal:
+        yield DataProgress(console, None)
+        return
+    with _live(console) as progress:
+        yield DataProgress(console, progress)

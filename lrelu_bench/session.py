@@ -1,0 +1,95 @@
+"""What `run` does on a terminal: find what is done, train the rest, show the table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from lrelu_bench.config import Experiment
+from lrelu_bench.config_file import dump_experiment
+from lrelu_bench.data.archives import data_home
+from lrelu_bench.data.datasets import open_split
+from lrelu_bench.report.announce import remarks
+from lrelu_bench.report.progress import watch_data, watch_training
+from lrelu_bench.report.render import render_run_row
+from lrelu_bench.results import RunFolder, RunResult
+
+if TYPE_CHECKING:
+    from lrelu_bench.training.precision import DeviceName
+
+
+def run_all(experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: Console) -> None:
+    """Train every seed that is not complete yet, then show the experiment's row.
+
+    Raises `BenchError` for anything a user can mend.
+    """
+    _announce(experiment, console)
+    done: dict[int, RunResult] = {}
+    for seed in experiment.seeds:
+        folder = RunFolder(output, experiment.slug, seed)
+        found = None if force else folder.completed(experiment.digest)
+        if found is not None:
+            done[seed] = found
+            console.out(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again", highlight=False)
+    left = [seed for seed in experiment.seeds if seed not in done]
+    if left:
+        done |= _train(experiment, left, device, output, console)
+    console.print(render_run_row(*done.values()))
+
+
+def _train(
+    experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: Console
+) -> dict[int, RunResult]:
+    from lrelu_bench.runner import Unit, run
+    from lrelu_bench.training.precision import choose_compute
+
+    compute = choose_compute(device, experiment.precision)
+    with watch_data(console) as progress:
+        split = open_split(experiment, data_home(), progress)
+    console.out(
+        f"{len(split.train):,} training and {len(split.valid):,} validation images; "
+        f"{compute.device.type}, {compute.precision}",
+        highlight=False,
+    )
+    results = {}
+    for seed in seeds:
+        unit = Unit(experiment, seed, compute, output)
+        if (unit.folder.path / "result.json").exists():
+            console.out(f"seed {seed}: replacing what is in {unit.folder.path}", highlight=False)
+        console.out(f"seed {seed}: {unit.folder.path}", highlight=False)
+        with watch_training(console) as watcher:
+            results[seed] = run(unit, split, watcher)
+        if results[seed].status == "diverged":
+            console.out(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run", highlight=False)
+    return results
+
+
+def _announce(experiment: Experiment, console: Console) -> None:
+    console.out(experiment.slug, highlight=False)
+    for line in remarks(experiment):
+        console.out(line, highlight=False)
+
+
+def show_plan(experiment: Experiment, device: "DeviceName", output: Path, console: Console) -> None:
+    """Say what `run` would do: resolved config, data, steps, estimated memory, and what is complete already."""
+    from lrelu_bench.plan import plan
+    from lrelu_bench.training.precision import choose_compute
+
+    compute = choose_compute(device, experiment.precision)
+    would = plan(experiment, compute)
+    _announce(experiment, console)
+    console.out(dump_experiment(experiment), highlight=False)
+    total = would.steps_per_epoch * experiment.epochs
+    lines = [
+        f"data         {would.data}",
+        f"images       {would.train_images:,} training, {would.valid_images:,} validation",
+        f"steps        {would.steps_per_epoch:,} an epoch, {total:,} a run",
+        f"net          {would.parameters:,} parameters",
+        f"compute      {compute.device.type}, {compute.precision}",
+        f"memory       about {would.memory_bytes / 1e9:.1f} GB for weights, optimizer and one batch (estimated)",
+    ]
+    for seed in experiment.seeds:
+        folder = RunFolder(output, experiment.slug, seed)
+        found = folder.completed(experiment.digest)
+        lines.append(f"seed {seed:<8}{'complete already' if found else 'to be trained'} ({folder.path})")
+    console.out("\n".join(lines), highlight=False)
