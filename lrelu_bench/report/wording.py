@@ -51,8 +51,8 @@ class Notes:
             yield from map(_diverged, (row for row in self.rows if row.diverged))
         if any(row.board for row in self.rows):
             yield (
-                "vs board: our mean less the board's row, in points; the board gives no spread, and its rows "
-                "are of one to five runs."
+                "vs board: our mean less the board's row, in points; the board gives no spread, and at most "
+                "five runs where it says how many."
             )
         if any(row.comparison == "reference" for row in self.rows):
             yield (
