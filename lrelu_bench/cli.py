@@ -4,16 +4,19 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
 
+if TYPE_CHECKING:
+    from lrelu_bench.report.render import Format
+
 app = typer.Typer(
     name="lrelu-bench",
-    help="Does a learned ReLU beat the Imagenette/Imagewoof leaderboard? Trains, compares, and says how sure.",
+    help="Does a learned ReLU beat the Imagenette/Imagewoof leaderboard? Train, compare, and see how sure.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,12 +55,15 @@ class Kind(StrEnum):
 
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=True)
+    str,
+    typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=True),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one value; repeatable.")
 ]
-ArchiveArgument = Annotated[str, typer.Argument(metavar="NAME", help="An archive of `lrelu-bench data list`.")]
+ArchiveArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="An archive of `lrelu-bench data list`.")
+]
 
 
 def main() -> None:
@@ -69,7 +75,7 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         # The reader of our output left; Python would complain again while it closes stdout.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(1)
 
 
@@ -80,7 +86,9 @@ def _version(asked: bool) -> None:
         found = package_versions()
         cuda = torch_cuda()
         built = f"built for CUDA {cuda}" if cuda else "CPU only"
-        print(f"lrelu-bench {found['lrelu-bench']} (torch {found['torch']}, {built}; Python {found['python']})")
+        print(
+            f"lrelu-bench {found['lrelu-bench']} (torch {found['torch']}, {built}; Python {found['python']})"
+        )
         raise typer.Exit
 
 
@@ -101,7 +109,9 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Train again over a completed run.")] = False,
 ) -> None:
     """Train an experiment, one run per seed, and show its row beside the leaderboard's."""
@@ -112,19 +122,20 @@ def run(
         raise BenchError(f"--seed {seed} and --seeds {seeds} exclude each other; give one")
     chosen = parse_seeds(seeds) if seeds is not None else None if seed is None else (seed,)
     experiment = load_experiment(config_path(config), changes or (), chosen)
-    console = Console()
 
     from lrelu_bench import session
 
     if dry_run:
-        session.show_plan(experiment, device.value, output, console)
+        session.show_plan(experiment, device.value, output)
     else:
-        session.run_all(experiment, device.value, output, force, console)
+        session.run_all(experiment, device.value, output, force, Console())
 
 
 @app.command()
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")],
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
+    ],
     format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
 ) -> None:
     """Judge finished runs: one row per experiment, beside the leaderboard and the posts' claims."""
@@ -136,7 +147,7 @@ def compare(
     if format is TableFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
         return
-    print(render(rows, skipped, format.value), end="")
+    print(render(rows, skipped, cast("Format", format.value)), end="")
     if format is TableFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
@@ -225,12 +236,14 @@ def data_fetch(name: ArchiveArgument) -> None:
 @data_app.command("import")
 def data_import(
     name: ArchiveArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive on this machine; it stays as it is.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The archive on this machine; it stays as it is.")
+    ],
     digest: Annotated[
         str | None, typer.Option(help="What the file must be, e.g. sha256:1a2b...", metavar="ALGORITHM:HEX")
     ] = None,
 ) -> None:
-    """Take a local archive; its digest is recorded, and results say whether its bytes are the official ones."""
+    """Take a local archive; its digest is recorded, and results say whether its bytes are official."""
     from lrelu_bench.data.archives import data_home, import_archive
     from lrelu_bench.data.cache import build
     from lrelu_bench.data.catalog import archive_named
@@ -246,7 +259,9 @@ def data_import(
 
 @data_app.command("verify")
 def data_verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: all that are here.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: all that are here.")
+    ] = None,
 ) -> None:
     """Read archives and caches again and compare them with what was recorded."""
     from lrelu_bench.data.archives import data_home, state, verify

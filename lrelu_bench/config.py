@@ -147,8 +147,8 @@ class Experiment(BaseModel):
     )
     precision: Precision = Field(
         "auto",
-        description="auto: bf16 where the hardware computes in it, else fp32. "
-        "fp16 needs CUDA (dynamic loss scale).",
+        description="auto: bf16 where the hardware computes in it, else fp16 on CUDA and fp32 on a CPU. "
+        "fp16 needs CUDA and scales the loss.",
     )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         (0,), min_length=1, description="One run each: everything random in a run follows from its seed."

@@ -37,7 +37,7 @@ def torch_cuda() -> str | None:
 
 
 def source_commit() -> str | None:
-    """Commit of the checkout this package runs from, `+changes` where tracked files differ; None outside one."""
+    """Commit of the checkout this runs from, `+changes` where the package differs; None outside one."""
     package = Path(__file__).parent
     try:
         tracked = _git(package, "ls-files", "--error-unmatch", "environment.py")
@@ -85,7 +85,7 @@ def describe() -> dict[str, Any]:
             "name": properties.name,
             "memory_bytes": properties.total_memory,
             "count": torch.cuda.device_count(),
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return {
         "versions": {**package_versions(), "cuda": torch.version.cuda},

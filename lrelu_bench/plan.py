@@ -80,7 +80,9 @@ def _image_counts(experiment: Experiment) -> tuple[int, int]:
     if experiment.dataset == "procedural":
         train, valid = ProceduralImages.TRAIN_PER_CLASS * classes, ProceduralImages.VALID_PER_CLASS * classes
     else:
-        same = (a for a in ARCHIVES.values() if (a.dataset, a.version) == (experiment.dataset, experiment.version))
+        same = (
+            a for a in ARCHIVES.values() if (a.dataset, a.version) == (experiment.dataset, experiment.version)
+        )
         archive = next(same)
         train, valid, classes = archive.train, archive.val, len(CLASSES[experiment.dataset])
     if experiment.subset is None:

@@ -57,6 +57,8 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     started = time.perf_counter()
     experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder
     torch.manual_seed(unit.seed)
+    if unit.compute.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     net = build_net(experiment)
     loader = build_loader(unit, split)
     result = _first_result(unit, split, net)
@@ -171,9 +173,7 @@ def _packed(predictions: np.ndarray, split: Split) -> bytes:
     """The final epoch's predictions, compressed, in the order of the validation images."""
     buffer = io.BytesIO()
     labels = split.source.labels[split.valid].astype(np.uint8)
-    np.savez_compressed(
-        buffer, predicted=predictions, label=labels, image=split.source.names[split.valid]
-    )
+    np.savez_compressed(buffer, predicted=predictions, label=labels, image=split.source.names[split.valid])
     return buffer.getvalue()
 
 
@@ -183,7 +183,11 @@ def _environment(split: Split) -> dict[str, Any]:
 
 
 def _device_name(compute: Compute) -> str:
-    return torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else environment.cpu_name()
+    return (
+        torch.cuda.get_device_name(compute.device)
+        if compute.device.type == "cuda"
+        else environment.cpu_name()
+    )
 
 
 def _peak_memory(compute: Compute) -> int:

@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from lrelu_bench.training.precision import DeviceName
 
 
-def run_all(experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: Console) -> None:
+def run_all(
+    experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: Console
+) -> None:
     """Train every seed that is not complete yet, then show the experiment's row.
 
     Raises `BenchError` for anything a user can mend.
     """
-    _announce(experiment, console)
+    _announce(experiment)
     done: dict[int, RunResult] = {}
     for seed in experiment.seeds:
         folder = RunFolder(output, experiment.slug, seed)
         found = None if force else folder.completed(experiment.digest)
         if found is not None:
             done[seed] = found
-            console.out(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again", highlight=False)
+            print(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
     left = [seed for seed in experiment.seeds if seed not in done]
     if left:
         done |= _train(experiment, left, device, output, console)
@@ -46,39 +48,43 @@ def _train(
     compute = choose_compute(device, experiment.precision)
     with watch_data(console) as progress:
         split = open_split(experiment, data_home(), progress)
-    console.out(
+    print(
         f"{len(split.train):,} training and {len(split.valid):,} validation images; "
-        f"{compute.device.type}, {compute.precision}",
-        highlight=False,
+        f"{compute.device.type}, {compute.precision}"
     )
+    if compute.emulated:
+        print("this CPU only emulates bf16, about ten times slower than fp32; precision auto avoids it")
     results = {}
     for seed in seeds:
         unit = Unit(experiment, seed, compute, output)
-        if (unit.folder.path / "result.json").exists():
-            console.out(f"seed {seed}: replacing what is in {unit.folder.path}", highlight=False)
-        console.out(f"seed {seed}: {unit.folder.path}", highlight=False)
-        with watch_training(console) as watcher:
-            results[seed] = run(unit, split, watcher)
+        replaced = "replacing " if (unit.folder.path / "result.json").exists() else ""
+        print(f"seed {seed}: {replaced}{unit.folder.path}")
+        try:
+            with watch_training(console) as watcher:
+                results[seed] = run(unit, split, watcher)
+        except KeyboardInterrupt:
+            print(f"stopped; seed {seed} is not finished, and the same command trains it anew")
+            raise SystemExit(130) from None
         if results[seed].status == "diverged":
-            console.out(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run", highlight=False)
+            print(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run")
     return results
 
 
-def _announce(experiment: Experiment, console: Console) -> None:
-    console.out(experiment.slug, highlight=False)
+def _announce(experiment: Experiment) -> None:
+    print(experiment.slug)
     for line in remarks(experiment):
-        console.out(line, highlight=False)
+        print(line)
 
 
-def show_plan(experiment: Experiment, device: "DeviceName", output: Path, console: Console) -> None:
-    """Say what `run` would do: resolved config, data, steps, estimated memory, and what is complete already."""
+def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> None:
+    """Say what `run` would do: resolved config, data, steps, estimated memory, what is complete already."""
     from lrelu_bench.plan import plan
     from lrelu_bench.training.precision import choose_compute
 
     compute = choose_compute(device, experiment.precision)
     would = plan(experiment, compute)
-    _announce(experiment, console)
-    console.out(dump_experiment(experiment), highlight=False)
+    _announce(experiment)
+    print(dump_experiment(experiment))
     total = would.steps_per_epoch * experiment.epochs
     lines = [
         f"data         {would.data}",
@@ -86,10 +92,10 @@ def show_plan(experiment: Experiment, device: "DeviceName", output: Path, consol
         f"steps        {would.steps_per_epoch:,} an epoch, {total:,} a run",
         f"net          {would.parameters:,} parameters",
         f"compute      {compute.device.type}, {compute.precision}",
-        f"memory       about {would.memory_bytes / 1e9:.1f} GB for weights, optimizer and one batch (estimated)",
+        f"memory       about {would.memory_bytes / 1e9:.1f} GB: weights, optimizer and a batch (estimated)",
     ]
     for seed in experiment.seeds:
         folder = RunFolder(output, experiment.slug, seed)
         found = folder.completed(experiment.digest)
         lines.append(f"seed {seed:<8}{'complete already' if found else 'to be trained'} ({folder.path})")
-    console.out("\n".join(lines), highlight=False)
+    print("\n".join(lines))

@@ -24,6 +24,8 @@ def config_path(name: str | Path) -> Path:
     path, shipped = Path(name), shipped_configs()
     if path.exists() or str(name) not in shipped:
         if not path.exists() and path.parent == Path() and not path.suffix:
-            raise BenchError(f"{name}: no such file, and no shipped config; the shipped ones: {', '.join(shipped)}")
+            raise BenchError(
+                f"{name}: no such file, and no shipped config; the shipped ones: {', '.join(shipped)}"
+            )
         return path
     return shipped[str(name)]

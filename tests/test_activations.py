@@ -29,7 +29,11 @@ def formula(x, leak, sub, maxv=None):
 
 
 def parameters(shape, leak=0.1, sub=0.25, maxv=1.0):
-    spread = torch.linspace(0.8, 1.2, 3, dtype=torch.float64).view(3, 1, 1) if shape else torch.tensor(1.0).double()
+    spread = (
+        torch.linspace(0.8, 1.2, 3, dtype=torch.float64).view(3, 1, 1)
+        if shape
+        else torch.tensor(1.0).double()
+    )
     return [(value * spread).requires_grad_() for value in (leak, sub, maxv)]
 
 
@@ -148,7 +152,10 @@ def test_one_instance_per_site(name, arch, sites):
 def test_the_number_of_channel_parameters_of_xresnet18_is_pinned():
     # Stem 32 + 32 + 64, then four sites of each stage's width, times three parameters.
     expected = 3 * (32 + 32 + 64 + 4 * (64 + 128 + 256 + 512))
-    assert activation_parameter_count(xresnet("xresnet18", activation_factory(configured("learned_relu")))) == expected
+    assert (
+        activation_parameter_count(xresnet("xresnet18", activation_factory(configured("learned_relu"))))
+        == expected
+    )
 
 
 def test_relu_is_torchs_in_place():

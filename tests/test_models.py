@@ -18,7 +18,9 @@ def build(arch, activation="relu", **options):
 
 @pytest.mark.parametrize("arch", list(LAYERS))
 def test_same_parameters_and_outputs_as_fastais(arch):
-    theirs_module = pytest.importorskip("fastai.vision.models.xresnet", reason="needs fastai (the test extra)")
+    theirs_module = pytest.importorskip(
+        "fastai.vision.models.xresnet", reason="needs fastai (the test extra)"
+    )
     theirs = getattr(theirs_module, arch)(n_out=10)
     ours = build(arch)
     own, their = ours.state_dict(), theirs.state_dict()

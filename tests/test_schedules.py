@@ -19,7 +19,9 @@ def test_one_cycle_of_the_2019_board_by_hand():
     rising = 145  # int(485 * 0.3)
     assert one_cycle(board, 0, STEPS) == pytest.approx((1.5e-4, 0.95))
     assert one_cycle(board, rising, STEPS) == pytest.approx((1.5e-3, 0.85))
-    assert one_cycle(board, 58, STEPS)[0] == pytest.approx(1.5e-3 + (1.5e-4 - 1.5e-3) / 2 * (1 + cos(pi * 0.4)))
+    assert one_cycle(board, 58, STEPS)[0] == pytest.approx(
+        1.5e-3 + (1.5e-4 - 1.5e-3) / 2 * (1 + cos(pi * 0.4))
+    )
     assert one_cycle(board, rising + 170, STEPS) == pytest.approx(((1.5e-3 + 1.5e-8) / 2, 0.90))
     lr, momentum = one_cycle(board, STEPS - 1, STEPS)
     assert 1.5e-8 < lr < 1e-6

@@ -30,13 +30,17 @@ def test_resize_crop_equals_torchvision_on_the_same_box(shape):
     expected = tvf.resized_crop(
         Image.fromarray(image), top, left, height, width, [64, 64], tv.InterpolationMode.BILINEAR
     )
-    np.testing.assert_array_equal(CROPS["resize"](image, left, top, width, height, 64), np.asarray(expected))
+    np.testing.assert_array_equal(
+        CROPS["resize"](image, (left, top, width, height), 64), np.asarray(expected)
+    )
 
 
 def test_extent_crop_equals_pillows_transform():
     image = picture((160, 213))
-    expected = Image.fromarray(image).transform((64, 64), Image.Transform.EXTENT, (7, 11, 97, 91), Image.BILINEAR)
-    np.testing.assert_array_equal(CROPS["extent"](image, 7, 11, 90, 80, 64), np.asarray(expected))
+    expected = Image.fromarray(image).transform(
+        (64, 64), Image.Transform.EXTENT, (7, 11, 97, 91), Image.BILINEAR
+    )
+    np.testing.assert_array_equal(CROPS["extent"](image, (7, 11, 90, 80), 64), np.asarray(expected))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -11,7 +11,9 @@ class GeneralReLU(nn.Module):
     Source: fast.ai course-v3 lesson 10, nb_06.py, GeneralRelu.
     """
 
-    def __init__(self, leak: float | None = None, sub: float | None = None, maxv: float | None = None) -> None:
+    def __init__(
+        self, leak: float | None = None, sub: float | None = None, maxv: float | None = None
+    ) -> None:
         super().__init__()
         self.leak, self.sub, self.maxv = leak, sub, maxv
 

@@ -27,7 +27,7 @@ class _GeneralReLU(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, leak, sub, *cap = ctx.saved_tensors
         need_x, need_leak, need_sub, need_maxv = ctx.needs_input_grad
         grad_maxv = None
@@ -89,7 +89,7 @@ class LearnedReLU(nn.Module):
 
 
 class LearnedReLUv1(LearnedReLU):
-    """As first posted. The posts read leak and maxv with ``.item()``, which cuts their gradients: only sub learns.
+    """As first posted: leak and maxv are read with ``.item()``, which cuts their gradients; only sub learns.
 
     ``detach()`` reproduces that without the posts' device synchronisation.
     """
@@ -99,7 +99,7 @@ class LearnedReLUv1(LearnedReLU):
 
 
 class LearnedReLUv2(LearnedReLUv1):
-    """As posted second: v1, its gradients still missing, with the parameters clamped in training before use."""
+    """As posted second: v1, gradients still missing, with the parameters clamped in training before use."""
 
     BOUNDS = {"leak": (0.0, 0.5), "sub": (0.0, 1.0), "maxv": (5.0, 100.0)}  # noqa: RUF012
 

@@ -142,7 +142,7 @@ class ImageCache:
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def _forget_pages(self, coming: int) -> None:
-        # Mapped pages count as this process's memory until they are let go; the system's page cache keeps them.
+        # Mapped pages count as this process's memory until let go; the system's page cache keeps them.
         self._touched += coming
         if self._touched > _MAPPED and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

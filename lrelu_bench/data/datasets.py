@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lrelu_bench.config import Experiment
-from lrelu_bench.data.archives import Progress
 from lrelu_bench.data.cache import ImageSource, ensure
 from lrelu_bench.data.catalog import Archive, archive_for
+from lrelu_bench.data.download import Progress
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices, subset_indices
 

@@ -1,24 +1,26 @@
-"""Batches of transformed images, prepared one ahead by a background thread.
+"""Batches of transformed images, prepared ahead by a background thread.
 
-Pillow and NumPy release the interpreter lock while they work, so threads suffice: no worker processes to start,
-feed or lose, and on two cores none that steals one from the convolutions.
+Pillow and NumPy release the interpreter lock while they work, so threads suffice: no worker processes to
+start, feed or lose, and on two cores none that steals one from the convolutions.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrelu_bench.data.cache import ImageSource
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.transforms import CROPS, VALIDATIONS, random_crops
 from lrelu_bench.protocols import Recipe
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 (N, size, size, 3) and labels int64 (N,)."""
+AHEAD = 2
+"""Batches prepared before they are asked for."""
 
 
 class Loader:
@@ -52,14 +54,17 @@ class Loader:
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(self.split.train)
         source, crop = self.split.source, CROPS[self.recipe.crop]
-        boxes = random_crops(
-            rng, source.heights[order], source.widths[order], self.recipe.min_scale, self.recipe.crop == "extent"
+        crops = random_crops(
+            rng,
+            source.heights[order],
+            source.widths[order],
+            self.recipe.min_scale,
+            self.recipe.crop == "extent",
         )
 
         def transform(position: int) -> np.ndarray:
-            box = (int(a[position]) for a in (boxes.left, boxes.top, boxes.width, boxes.height))
-            pixels = crop(source.image(order[position]), *box, self.size)
-            return pixels[:, ::-1] if boxes.flip[position] else pixels
+            pixels = crop(source.image(order[position]), crops.box(position), self.size)
+            return pixels[:, ::-1] if crops.flip[position] else pixels
 
         return self._prefetched(order, self._train_bounds(), transform)
 
@@ -78,19 +83,23 @@ class Loader:
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(self.workers) as pool:
 
             def prepare(start: int, stop: int) -> Batch:
-                batch = torch.empty((stop - start, self.size, self.size, 3), dtype=torch.uint8, pin_memory=self.pin)
+                batch = torch.empty(
+                    (stop - start, self.size, self.size, 3), dtype=torch.uint8, pin_memory=self.pin
+                )
                 pixels = batch.numpy()
 
                 def fill(i: int) -> None:
                     pixels[i - start] = transform(i)
 
-                positions = range(start, stop)
-                _ = list(pool.map(fill, positions)) if self.workers > 1 else [fill(i) for i in positions]
+                # Reading the results raises what a thread raised.
+                for _ in pool.map(fill, range(start, stop)):
+                    pass
                 return batch, labels[start:stop]
 
-            pending = [ahead.submit(prepare, *span) for span in list(pairwise(bounds))[:2]]
-            for span in list(pairwise(bounds))[2:]:
-                yield pending.pop(0).result()
-                pending.append(ahead.submit(prepare, *span))
+            pending: deque[Future[Batch]] = deque()
+            for start, stop in pairwise(bounds):
+                pending.append(ahead.submit(prepare, start, stop))
+                if len(pending) > AHEAD:
+                    yield pending.popleft().result()
             while pending:
-                yield pending.pop(0).result()
+                yield pending.popleft().result()

@@ -2,8 +2,8 @@
 
 A class is an outline filled with a texture. Five outlines and five textures are paired so that every outline
 has two textures and every texture two outlines: neither tells the class alone, and colour, brightness, place,
-size and rotation tell nothing. Everything is integer arithmetic on PCG64's raw stream, so every machine draws
-the same bytes.
+size and rotation tell nothing. All is integer arithmetic on PCG64's raw stream (and square roots, which
+IEEE rounds alike everywhere), so every machine draws the same bytes.
 """
 
 from __future__ import annotations
@@ -131,10 +131,12 @@ class _Canvas:
         x, y = self.ticks[None, columns] - centre[0], self.ticks[rows, None] - centre[1]
         stretch = dice.between(218, 302)
         u, v = _turned(x, y, dice.between(0, _TURN - 1))
-        inside = _OUTLINES[outline]((u * stretch) >> 8, (v << 8) // stretch, r)
+        u, v = (u * stretch) >> 8, (v << 8) // stretch
         first, second = self._two_colours()
-        part[inside] = first
+        part[_OUTLINES[outline](u, v, r)] = first
         if texture is not None:
+            # A plain rim keeps the outline visible whatever the texture.
+            inside = _OUTLINES[outline](u, v, r * 7 // 8)
             width, du, dv = dice.between(420, 640), dice.between(-900, 900), dice.between(-900, 900)
             u, v = _turned(x, y, dice.between(0, _TURN - 1))
             part[inside & _TEXTURES[texture](u - du, v - dv, width, dice)] = second

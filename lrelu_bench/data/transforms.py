@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 Pixels = np.ndarray
+Box = tuple[int, int, int, int]
+"""Left, top, width and height, px."""
 ATTEMPTS = 10
 RATIO = (3 / 4, 4 / 3)
 
@@ -26,6 +28,10 @@ class Crops:
     width: np.ndarray
     height: np.ndarray
     flip: np.ndarray
+
+    def box(self, i: int) -> Box:
+        """The crop of image `i`."""
+        return int(self.left[i]), int(self.top[i]), int(self.width[i]), int(self.height[i])
 
 
 def random_crops(
@@ -68,16 +74,17 @@ def _central_box(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, n
     return w, h
 
 
-def crop_resize(image: Pixels, left: int, top: int, width: int, height: int, size: int) -> Pixels:
+def crop_resize(image: Pixels, box: Box, size: int) -> Pixels:
     """Crop, then Pillow's antialiased bilinear resize to (size, size, 3)."""
+    left, top, width, height = box
     crop = Image.fromarray(image[top : top + height, left : left + width])
     return np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def crop_extent(image: Pixels, left: int, top: int, width: int, height: int, size: int) -> Pixels:
-    """Pillow's EXTENT transform of the box to (size, size, 3): bilinear without antialiasing, as the course's."""
-    box = (left, top, left + width, top + height)
-    return _extent(image, box, size)
+def crop_extent(image: Pixels, box: Box, size: int) -> Pixels:
+    """Pillow's EXTENT transform of the box to (size, size, 3): bilinear, not antialiased, as the course's."""
+    left, top, width, height = box
+    return _extent(image, (left, top, left + width, top + height), size)
 
 
 def _extent(image: Pixels, box: tuple[float, float, float, float], size: int) -> Pixels:
@@ -87,7 +94,7 @@ def _extent(image: Pixels, box: tuple[float, float, float, float], size: int) ->
     )
 
 
-CROPS: dict[str, Callable[[Pixels, int, int, int, int, int], Pixels]] = {
+CROPS: dict[str, Callable[[Pixels, Box, int], Pixels]] = {
     "resize": crop_resize,
     "extent": crop_extent,
 }
@@ -106,7 +113,7 @@ def validate_shorter_side(image: Pixels, size: int) -> Pixels:
 
 
 def validate_squash(image: Pixels, size: int) -> Pixels:
-    """The whole image to a square 14 % larger (up to a multiple of 8), centre crop: fastai2 RandomResizedCrop."""
+    """The whole image to a square 14 % larger (a multiple of 8), centre crop: fastai2 RandomResizedCrop."""
     side = size + ceil(0.14 * size / 8) * 8
     squashed = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BILINEAR)
     return _centre_crop(np.asarray(squashed), size)

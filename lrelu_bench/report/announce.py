@@ -12,7 +12,7 @@ def remarks(experiment: Experiment) -> list[str]:
     cell = (experiment.dataset, experiment.version, experiment.size, experiment.epochs)
     if experiment.dataset != "procedural" and load_board().row_of(*cell) is None:
         lines.append(
-            f"the {experiment.version} leaderboard has no {experiment.size} px, {experiment.epochs} epoch cell: "
+            f"the {experiment.version} board has no {experiment.size} px, {experiment.epochs} epoch cell: "
             "the result will stand beside no row"
         )
     return lines

@@ -31,7 +31,9 @@ def activations() -> Text:
     """Every activation in three lines: what it learns, its formula, its options and source."""
     drawn = Text()
     for name, spec in ACTIVATIONS.items():
-        learned = f"learns {', '.join(spec.learned)} per {' or '.join(spec.granularity)}" if spec.learned else ""
+        learned = (
+            f"learns {', '.join(spec.learned)} per {' or '.join(spec.granularity)}" if spec.learned else ""
+        )
         options = " ".join(f"{key}={'-' if v is None else format(v, 'g')}" for key, v in spec.options.items())
         drawn.append(f"{name:<17}", style="bold").append(f"{learned}\n")
         drawn.append(f"    {spec.formula}\n    {options + '; ' if options else ''}{spec.reference}\n")
@@ -53,7 +55,11 @@ def datasets() -> Table:
     """Every data set with its image counts and classes."""
     lines = []
     for dataset, classes in CLASSES.items():
-        counts = {a.version: f"{a.version} {a.train:,} / {a.val:,}" for a in ARCHIVES.values() if a.dataset == dataset}
+        counts = {
+            a.version: f"{a.version} {a.train:,} / {a.val:,}"
+            for a in ARCHIVES.values()
+            if a.dataset == dataset
+        }
         lines.append((dataset, "\n".join(counts.values()), ", ".join(name for _, name in classes)))
     lines.append(("procedural", "1,500 / 500", "drawn by the package: outlines and textures"))
     return table(["name", "train / validation", "classes"], lines)

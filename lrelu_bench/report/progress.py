@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from lrelu_bench.results import EpochRow
@@ -89,7 +89,8 @@ class DataProgress:
 
     def __init__(self, console: Console, progress: Progress | None) -> None:
         self.console, self.progress = console, progress
-        self.stage, self.task, self.said = "", None, 0.0
+        self.stage, self.said = "", 0.0
+        self.task: TaskID | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """`done` and `total` in bytes for downloads and checks, in images for decoding."""

@@ -49,9 +49,15 @@ class Fit:
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     """Predicted class of every validation image at the last finished epoch, uint8."""
 
+    def __post_init__(self) -> None:
+        device = self.compute.device
+        self._mean = torch.tensor(self.recipe.mean, device=device) * 255
+        self._std = torch.tensor(self.recipe.std, device=device) * 255
+
     def epochs(self, count: int) -> Iterator[EpochRow]:
         """Train `count` epochs, validating after each. Stops early where the training loss is not finite."""
-        self.net.to(self.compute.device, memory_format=torch.channels_last)
+        self.net.to(self.compute.device).to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True
         optimizer, lookahead = build_optimizer(self.net, self.recipe, self.activation_weight_decay)
         scaler = self.compute.scaler()
         schedule = SCHEDULES[self.recipe.schedule]
@@ -102,8 +108,7 @@ class Fit:
         """uint8 (N, H, W, 3) to a normalised, channels_last (N, 3, H, W) float batch, and its labels."""
         pixels = pixels.to(self.compute.device, non_blocking=True)
         labels = labels.to(self.compute.device, non_blocking=True)
-        mean, std = (torch.tensor(v, device=self.compute.device) * 255 for v in (self.recipe.mean, self.recipe.std))
-        return ((pixels - mean) / std).permute(0, 3, 1, 2), labels
+        return ((pixels - self._mean) / self._std).permute(0, 3, 1, 2), labels
 
     def train_loss(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """Label-smoothed cross entropy of a batch, of mixed-up images where the recipe says so (a scalar).

@@ -20,11 +20,14 @@ class Compute:
     device: torch.device
     precision: Literal["fp32", "bf16", "fp16"]
 
+    @property
+    def emulated(self) -> bool:
+        """Whether the device has no units for the format and takes about ten times as long as in fp32."""
+        return self.device.type == "cpu" and self.precision == "bf16" and not _cpu_computes_bf16()
+
     def autocast(self) -> torch.autocast:
         """The mixed-precision context of forward passes; does nothing in fp32."""
-        return torch.autocast(
-            self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32", cache_enabled=True
-        )
+        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
         """Dynamic loss scaling, which only fp16 needs."""
@@ -37,10 +40,14 @@ def choose_compute(device: DeviceName, precision: Precision) -> Compute:
     Raises `BenchError` where CUDA is asked for and absent, or fp16 is asked of a CPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise BenchError("--device cuda: torch sees no CUDA device; install a driver, or use --device cpu or auto")
+        raise BenchError(
+            "--device cuda: torch sees no CUDA device; install a driver, or use --device cpu or auto"
+        )
     where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     if precision == "fp16" and where.type == "cpu":
-        raise BenchError("precision fp16 needs CUDA, and this run is on the CPU; use precision auto, bf16 or fp32")
+        raise BenchError(
+            "precision fp16 needs CUDA, and this run is on the CPU; use precision auto, bf16 or fp32"
+        )
     return Compute(where, _best(where) if precision == "auto" else precision)
 
 
@@ -49,7 +56,6 @@ def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16"
         return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
-    # Emulated bf16 convolutions run about ten times slower than fp32 ones.
     return "bf16" if _cpu_computes_bf16() else "fp32"
 
 

@@ -30,7 +30,7 @@ def one_cycle(recipe: Recipe, step: int, steps: int) -> tuple[float, float]:
 
 
 def flat_cos(recipe: Recipe, step: int, steps: int) -> tuple[float, float]:
-    """(learning rate, momentum) at a 0-based step: flat for `pct_start`, then cosine to lr / div_end (fastai2)."""
+    """(learning rate, momentum) at a 0-based step: flat, then cosine to lr / div_end (fastai2)."""
     share = (step / steps - recipe.pct_start) / (1 - recipe.pct_start) if recipe.pct_start < 1 else 0.0
     return cosine(recipe.lr, recipe.lr / recipe.div_end, max(share, 0.0)), recipe.momentum_max
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -8,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from http_served import Served, handler
+from tiny_archive import write_tiny_archive
 
 from lrelu_bench.data import download
-
-# `tiny_archive` lies a folder up, which pytest puts on the path only where it collects tests there.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture
@@ -52,8 +49,6 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_tgz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny archive shared by all tests: read it, never change it."""
-    from tiny_archive import write_tiny_archive
-
     return write_tiny_archive(tmp_path_factory.mktemp("tiny") / "tiny.tgz", v1_val=2)
 
 
