@@ -1,7 +1,8 @@
 """What the input costs: a training epoch, augmentation included, against forward and backward alone.
 
-Both are timed in alternating blocks of as many steps of the same net at the same batch size, in one run.
-batch is ready on the device. Prints Markdown.
+The two are timed in alternating blocks of equally many steps of the same net at the same batch size, in one
+run. An epoch's block is the product's own loop: loading, augmentation, forward, backward and optimizer. The
+other's batch is ready on the device. Prints Markdown.
 
 Example: python scripts/measure_input.py woof128 --blocks 5 --steps 8
 """

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ class CompareRow:
     """Accuracy after the last epoch, one per seed; None where the run diverged: it is not in the mean."""
     diverged: tuple[DivergedRun, ...]
     unofficial: int
-    """How many runs read bytes that are not the official release's."""
+    """How many runs read an archive whose bytes are not the official release's."""
     data_digests: int
     """How many different copies of the data the runs read."""
     mean: float | None
@@ -234,7 +234,7 @@ def _row(runs: Sequence[RunResult]) -> CompareRow:
             for one in runs
             if one.status == "diverged"
         ),
-        unofficial=Counter(one.data_official for one in runs)[False],
+        unofficial=sum(not one.data_official for one in runs if one.source is not None),
         data_digests=len({one.data_digest for one in runs}),
         mean=mean,
         sd=summary.sd if summary else None,
