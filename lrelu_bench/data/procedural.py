@@ -136,7 +136,7 @@ class _Canvas:
         part[_OUTLINES[outline](u, v, r)] = first
         if texture is not None:
             # A plain rim keeps the outline visible whatever the texture.
-            inside = _OUTLINES[outline](u, v, r * 7 // 8)
+            inside = _OUTLINES[outline](u, v, r * 9 // 10)
             width, du, dv = dice.between(420, 640), dice.between(-900, 900), dice.between(-900, 900)
             u, v = _turned(x, y, dice.between(0, _TURN - 1))
             part[inside & _TEXTURES[texture](u - du, v - dv, width, dice)] = second
@@ -174,12 +174,12 @@ def _draw(label: int, side: int, dice: _Dice) -> Pixels:
     canvas = _Canvas(side, dice)
     _clutter(canvas, dice.between(1, 3), textured=True)
     centre = (dice.between(-500, 500), dice.between(-500, 500))
-    canvas.paint(outline, texture, centre, dice.between(1550, 2150))
+    canvas.paint(outline, texture, centre, dice.between(1800, 2200))
     _clutter(canvas, dice.between(0, 1), textured=False)
-    contrast, middle = dice.between(160, 256), dice.between(80, 176)
+    contrast, middle = dice.between(200, 256), dice.between(80, 176)
     picture = middle + (((canvas.pixels() - 128) * contrast) >> 8)
     grain = dice.octets(side, side, 3) + dice.octets(side, side, 3) - 255
-    picture += (grain * dice.between(5, 30)) >> 8
+    picture += (grain * dice.between(5, 20)) >> 8
     clipped: Ints = np.clip(picture, 0, 255)
     return clipped.astype(np.uint8)
 
