@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.shipped import DEFAULT, config_path
 
 if TYPE_CHECKING:
     from lrelu_bench.report.render import Format
@@ -73,10 +74,17 @@ def main() -> None:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output left; Python would complain again while it closes stdout.
         sys.stdout = None
         sys.exit(1)
+    except OSError as error:
+        # Whatever a command does not foresee of disks and permissions still ends in a sentence.
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _version(asked: bool) -> None:
@@ -103,9 +111,9 @@ def _options(
 
 @app.command()
 def run(
-    config: ConfigArgument = "quickstart",
+    config: ConfigArgument = DEFAULT,
     changes: SetOption = None,
-    seed: Annotated[int | None, typer.Option(help="One seed, in place of the config's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="One seed, in place of the config's.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
@@ -116,7 +124,6 @@ def run(
 ) -> None:
     """Train an experiment, one run per seed, and show its row beside the leaderboard's."""
     from lrelu_bench.config_file import load_experiment, parse_seeds
-    from lrelu_bench.shipped import config_path
 
     if seed is not None and seeds is not None:
         raise BenchError(f"--seed {seed} and --seeds {seeds} exclude each other; give one")
@@ -161,7 +168,6 @@ def validate(
     """Check configs; every problem is named with its file, line and key."""
     from lrelu_bench.config_file import load_experiment
     from lrelu_bench.report.announce import remarks
-    from lrelu_bench.shipped import config_path
 
     problems = []
     for config in configs:
@@ -181,7 +187,6 @@ def validate(
 def config_show(config: ConfigArgument, changes: SetOption = None) -> None:
     """The config with every value written out; itself a valid config."""
     from lrelu_bench.config_file import dump_experiment, load_experiment
-    from lrelu_bench.shipped import config_path
 
     print(dump_experiment(load_experiment(config_path(config), changes or ())), end="")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from lrelu_bench.activations import ACTIVATIONS, ActivationSpec, Granularity
-from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, protocol_source
+from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, lists_recipe, protocol_source
 
 Dataset = Literal["imagenette", "imagewoof", "procedural"]
 Version = Literal["v1", "v2"]
@@ -196,6 +196,9 @@ class Experiment(BaseModel):
         phrases = [f"{key} {own[key]} (protocol {theirs[key]})" for key in own if own[key] != theirs[key]]
         if self.source and self.source != protocol_source(self.protocol, self.size):
             phrases.append(f"source {self.source} (protocol {protocol_source(self.protocol, self.size)})")
+        drawn = self.dataset == "procedural"
+        if not drawn and not lists_recipe(self.protocol, self.dataset, self.size, self.epochs):
+            phrases.append("the recipe of Imagewoof 128 px, 5 epochs (the board lists none for this cell)")
         if self.subset is not None:
             phrases.append(f"subset of {self.subset} images per class")
         return phrases

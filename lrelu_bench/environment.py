@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,13 +37,23 @@ def torch_cuda() -> str | None:
     return found.group(1) if found else None
 
 
+def usable_cores() -> int:
+    """Processor cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@cache
 def source_commit() -> str | None:
-    """Commit of the checkout this runs from, `+changes` where the package differs; None outside one."""
+    """Commit of the checkout this runs from, `+changes` where the package differs; None outside one.
+
+    Asked once per process: a commit made while a run trains is not what it ran.
+    """
     package = Path(__file__).parent
     try:
         tracked = _git(package, "ls-files", "--error-unmatch", "environment.py")
         commit = _git(package, "rev-parse", "HEAD") if tracked else ""
-        changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", str(package))
+        changes = _git(package, "status", "--porcelain", "--untracked-files=all", "--", str(package))
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changes else "")
@@ -92,7 +103,7 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "commit": source_commit(),

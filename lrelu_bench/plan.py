@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lrelu_bench.config import Experiment
-from lrelu_bench.data.archives import data_home, state
-from lrelu_bench.data.catalog import ARCHIVES, CLASSES
-from lrelu_bench.data.datasets import archive_of
-from lrelu_bench.data.procedural import ProceduralImages
+from lrelu_bench.data.archives import data_home, sources, state
+from lrelu_bench.data.datasets import archive_of, expected_counts
 from lrelu_bench.runner import build_net
 from lrelu_bench.training.precision import Compute
 
@@ -35,10 +33,12 @@ class Plan:
 
 
 def plan(experiment: Experiment, compute: Compute) -> Plan:
-    """Count what a run would do; touches neither network nor disk, beyond asking what is there."""
+    """Count what a run would do; touches neither network nor disk, beyond asking what is there.
+
+    Raises `BenchError` where the training images do not fill one batch.
+    """
     recipe = experiment.effective_recipe
-    train, valid = _image_counts(experiment)
-    full, rest = divmod(train, recipe.batch_size)
+    train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
     # Weight, gradient, two moments, and Lookahead's slow copy, each fp32.
@@ -48,7 +48,7 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
         data=_data_sentence(experiment),
         train_images=train,
         valid_images=valid,
-        steps_per_epoch=full + (not recipe.drop_last and rest > 1),
+        steps_per_epoch=recipe.steps_per_epoch(train),
         parameters=weights,
         memory_bytes=4 * copies * weights + kept,
     )
@@ -75,25 +75,10 @@ def saved_bytes(net: nn.Module, size: int, item: int) -> int:
     return kept
 
 
-def _image_counts(experiment: Experiment) -> tuple[int, int]:
-    classes = 10
-    if experiment.dataset == "procedural":
-        train, valid = ProceduralImages.TRAIN_PER_CLASS * classes, ProceduralImages.VALID_PER_CLASS * classes
-    else:
-        same = (
-            a for a in ARCHIVES.values() if (a.dataset, a.version) == (experiment.dataset, experiment.version)
-        )
-        archive = next(same)
-        train, valid, classes = archive.train, archive.val, len(CLASSES[experiment.dataset])
-    if experiment.subset is None:
-        return train, valid
-    return min(train, experiment.subset * classes), min(valid, experiment.subset * classes)
-
-
 def _data_sentence(experiment: Experiment) -> str:
     if experiment.dataset == "procedural":
         return "procedural: drawn by the package, nothing to download"
     archive = archive_of(experiment)
     found = state(archive, data_home())
-    where = f"{found.path}" if found.path else archive.url
+    where = f"{found.path}" if found.path else sources(archive)[0]
     return f"{archive.name}: {STATUS_SENTENCES[found.status]} ({where})"

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lrelu_bench.errors import BenchError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,8 +63,24 @@ class Recipe(BaseModel):
         description="Negative slope the kaiming start assumes: zero, or the activation's starting leak."
     )
 
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimizer steps in an epoch of `images` images.
 
-# (dataset, size, epochs): --bs, --lr, --mixup and GPUs of the row that held the cell on 2019-04-16.
+        Raises `BenchError` where they do not fill one batch.
+        """
+        full, rest = divmod(images, self.batch_size)
+        # Batch norm cannot train on a batch of one image.
+        steps = full + (not self.drop_last and rest > 1)
+        if steps < 1:
+            raise BenchError(
+                f"batch_size is {self.batch_size} but there are only {images} training images; "
+                "lower batch_size or raise subset"
+            )
+        return steps
+
+
+# (dataset, size, epochs): --bs, --lr, --mixup and GPUs of the row that held the cell on 2019-04-16
+# (Imagewoof 256/80: on 2019-05-15, when it was first listed).
 _BOARD_2019: dict[tuple[str, int, int], tuple[int, float, float, int]] = {
     ("imagenette", 128, 5): (64, 3e-3, 0.0, 4),
     ("imagenette", 128, 20): (128, 3e-3, 0.0, 2),
@@ -89,7 +107,12 @@ _BOARD_2019: dict[tuple[str, int, int], tuple[int, float, float, int]] = {
     ("imagewoof", 256, 80): (64, 3e-3, 0.2, 4),
     ("imagewoof", 256, 400): (64, 1e-2, 0.2, 4),
 }
-_OFF_BOARD_2019 = (64, 3e-3, 0.0, 2)
+_OFF_BOARD_2019 = _BOARD_2019["imagewoof", 128, 5]
+
+
+def lists_recipe(protocol: str, dataset: str, size: int, epochs: int) -> bool:
+    """Whether the protocol says how this very cell is trained; only the 2019 board has a recipe per cell."""
+    return protocol != "leaderboard-2019" or (dataset, size, epochs) in _BOARD_2019
 
 
 def _leaderboard_2019(dataset: str, size: int, epochs: int) -> Recipe:
@@ -128,7 +151,11 @@ def _leaderboard_2019(dataset: str, size: int, epochs: int) -> Recipe:
 
 
 def _course_2019(dataset: str, size: int, epochs: int) -> Recipe:
-    """fast.ai course-v3 nbs/dl2/11_train_imagenette.ipynb and the notebooks it imports (08 to 11)."""
+    """fast.ai course-v3 nbs/dl2/11_train_imagenette.ipynb and the notebooks it imports (08 to 11).
+
+    Crops and validation are notebook 10's: PIL's EXTENT transform, which does not antialias. The course
+    decays every parameter; here activation parameters decay only where `activation.weight_decay` asks for it.
+    """
     return _leaderboard_2019(dataset, size, epochs).model_copy(
         update={
             "batch_size": 64,

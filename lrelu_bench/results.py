@@ -9,13 +9,15 @@ results/<experiment>/seed-<n>/
 """
 
 import json
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
 from lrelu_bench.errors import BenchError
 
@@ -123,8 +125,41 @@ def write_atomically(path: Path, data: str | bytes) -> None:
 class RunFolder:
     """The folder of one run: `<output>/<experiment>/seed-<n>`."""
 
-    def __init__(self, output: Path, experiment: str, seed: int) -> None:
-        self.path = output / experiment / f"seed-{seed}"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, output: Path, experiment: str, seed: int) -> Self:
+        """The folder of an experiment's seed."""
+        return cls(output / experiment / f"seed-{seed}")
+
+    def require_writable(self) -> None:
+        """Raises `BenchError` where nothing can be written here: better before a download than after."""
+        probe = self.path / ".writable"
+        write_atomically(probe, "")
+        probe.unlink()
+
+    def staged(self) -> "RunFolder":
+        """Where a run trains that may only replace the one here once it is finished."""
+        return RunFolder(self.path.with_name(f"{self.path.name}.new")) if self.occupied else self
+
+    def take_place_of(self, other: "RunFolder") -> None:
+        """Move a finished run from where it was staged; what was there is gone only after that."""
+        if self.path == other.path:
+            return
+        old = other.path.with_name(f"{other.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        other.path.rename(old)
+        self.path.rename(other.path)
+        shutil.rmtree(old)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a run is here that is not known to be unfinished."""
+        try:
+            return load_result(self.path).status != "running"
+        except BenchError:
+            return (self.path / "result.json").exists()
 
     def start(self, config: str, environment: Mapping[str, Any], result: RunResult) -> None:
         """Write what is known before the first epoch."""
@@ -134,15 +169,24 @@ class RunFolder:
 
     def update(self, rows: list[EpochRow], result: RunResult) -> None:
         """Write the epochs so far and the result as it stands."""
-        write_atomically(self.path / "epochs.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        write_atomically(self.path / "epochs.jsonl", "".join(_line(row) for row in rows))
         write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1) + "\n")
 
     def completed(self, config_digest: str) -> RunResult | None:
-        """The finished run already here with the same config, if there is one."""
+        """The finished run already here with the same config, if there is one.
+
+        Raises `BenchError` where a result is here that cannot be read: it may be somebody's only copy.
+        """
         if not (self.path / "result.json").is_file():
             return None
         result = load_result(self.path)
         return result if result.status != "running" and result.config_digest == config_digest else None
+
+
+def _line(row: EpochRow) -> str:
+    # JSON has no NaN: a loss that is not finite is null.
+    values = {key: value if math.isfinite(value) else None for key, value in asdict(row).items()}
+    return json.dumps(values) + "\n"
 
 
 _CHECKED = (int, float, str, bool)
@@ -204,14 +248,16 @@ def _problem(kind: Any, value: Any) -> str | None:
 
 
 def load_epochs(folder: Path) -> list[EpochRow]:
-    """Read one run's epochs; raises `BenchError` naming file and line."""
+    """Read one run's epochs, a null as NaN; raises `BenchError` naming file and line."""
     path = folder / "epochs.jsonl"
     rows = []
     try:
         for number, line in enumerate(path.read_text().splitlines(), 1):  # noqa: B007 (named in the except)
-            rows.append(EpochRow(**json.loads(line)))
+            values = json.loads(line)
+            finite: dict[str, Any] = {key: math.nan if v is None else v for key, v in values.items()}
+            rows.append(EpochRow(**finite))
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot read ({error})") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BenchError(f"{path}:{number}: damaged ({error})") from error
     return rows

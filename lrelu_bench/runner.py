@@ -1,7 +1,6 @@
 """One experiment with one seed, from config to result."""
 
 import io
-import os
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +16,6 @@ from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
-from lrelu_bench.errors import BenchError
 from lrelu_bench.models import xresnet
 from lrelu_bench.results import EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.training.loop import Fit, Step
@@ -46,16 +44,18 @@ class Unit:
     @property
     def folder(self) -> RunFolder:
         """Where its result goes."""
-        return RunFolder(self.output, self.experiment.slug, self.seed)
+        return RunFolder.of(self.output, self.experiment.slug, self.seed)
 
 
 def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     """Train one unit and write its result folder, whole after every epoch.
 
+    A finished run in that folder stays until the new one is finished.
+
     Raises `BenchError` where the config does not fit the data or the folder cannot be written.
     """
     started = time.perf_counter()
-    experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder
+    experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder.staged()
     torch.manual_seed(unit.seed)
     if unit.compute.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -82,6 +82,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
             write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
         folder.update(rows, result)
         watcher.epoch(row, experiment.epochs)
+    folder.take_place_of(unit.folder)
     return result
 
 
@@ -97,15 +98,9 @@ def build_net(experiment: Experiment) -> torch.nn.Sequential:
 def build_loader(unit: Unit, split: Split) -> Loader:
     """The experiment's batches; a CPU that trains gets one thread for the input, a GPU all there are."""
     on_gpu = unit.compute.device.type == "cuda"
-    workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 1
+    workers = max(1, environment.usable_cores() - 1) if on_gpu else 1
     recipe = unit.experiment.effective_recipe
-    loader = Loader(split, recipe, unit.experiment.size, unit.seed, workers, pin=on_gpu)
-    if loader.steps_per_epoch < 1:
-        raise BenchError(
-            f"batch_size is {recipe.batch_size} but there are only {len(split.train)} training images "
-            f"(subset: {unit.experiment.subset} per class); lower batch_size or raise subset"
-        )
-    return loader
+    return Loader(split, recipe, unit.experiment.size, unit.seed, workers, pin=on_gpu)
 
 
 def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
@@ -163,7 +158,7 @@ def _after_epoch(result: RunResult, rows: list[EpochRow], wall_seconds: float, c
         images_per_second=images / seconds,
         peak_memory_bytes=_peak_memory(compute),
     )
-    if not np.isfinite(last.train_loss):
+    if not np.isfinite([last.train_loss, last.valid_loss]).all():
         return replace(result, status="diverged", finished=_now())
     done = last.epoch == result.epochs
     return replace(result, status="complete", finished=_now()) if done else result

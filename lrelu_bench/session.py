@@ -8,7 +8,8 @@ from rich.console import Console
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.archives import data_home
-from lrelu_bench.data.datasets import open_split
+from lrelu_bench.data.datasets import expected_counts, open_split
+from lrelu_bench.errors import BenchError
 from lrelu_bench.report.announce import remarks
 from lrelu_bench.report.progress import watch_data, watch_training
 from lrelu_bench.report.render import render_run_row
@@ -26,26 +27,40 @@ def run_all(
     Raises `BenchError` for anything a user can mend.
     """
     _announce(experiment)
+    experiment.effective_recipe.steps_per_epoch(expected_counts(experiment)[0])
     done: dict[int, RunResult] = {}
+    unreadable: dict[int, str] = {}
     for seed in experiment.seeds:
-        folder = RunFolder(output, experiment.slug, seed)
-        found = None if force else folder.completed(experiment.digest)
+        folder = RunFolder.of(output, experiment.slug, seed)
+        try:
+            found = None if force else folder.completed(experiment.digest)
+        except BenchError as error:
+            unreadable[seed] = str(error)
+            continue
         if found is not None:
             done[seed] = found
             print(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
-    left = [seed for seed in experiment.seeds if seed not in done]
+    left = [seed for seed in experiment.seeds if seed not in done and seed not in unreadable]
     if left:
         done |= _train(experiment, left, device, output, console)
-    console.print(render_run_row(*done.values()))
+    if done:
+        console.print(render_run_row(*done.values()))
+    if unreadable:
+        lines = (f"seed {seed} not trained: {why}; --force replaces it" for seed, why in unreadable.items())
+        raise BenchError("\n".join(lines))
 
 
 def _train(
     experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: Console
 ) -> dict[int, RunResult]:
+    import torch
+
     from lrelu_bench.runner import Unit, run
     from lrelu_bench.training.precision import choose_compute
 
     compute = choose_compute(device, experiment.precision)
+    for seed in seeds:
+        RunFolder.of(output, experiment.slug, seed).require_writable()
     with watch_data(console) as progress:
         split = open_split(experiment, data_home(), progress)
     print(
@@ -57,14 +72,19 @@ def _train(
     results = {}
     for seed in seeds:
         unit = Unit(experiment, seed, compute, output)
-        replaced = "replacing " if (unit.folder.path / "result.json").exists() else ""
-        print(f"seed {seed}: {replaced}{unit.folder.path}")
+        stays = " (the run there stays until this one is finished)" if unit.folder.occupied else ""
+        print(f"seed {seed}: {unit.folder.path}{stays}")
         try:
             with watch_training(console) as watcher:
                 results[seed] = run(unit, split, watcher)
         except KeyboardInterrupt:
             print(f"stopped; seed {seed} is not finished, and the same command trains it anew")
             raise SystemExit(130) from None
+        except torch.OutOfMemoryError as error:
+            raise BenchError(
+                f"the GPU is out of memory at batch_size {experiment.effective_recipe.batch_size}, "
+                f"size {experiment.size}, {experiment.arch}; lower one of them ({error})"
+            ) from error
         if results[seed].status == "diverged":
             print(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run")
     return results
@@ -95,7 +115,10 @@ def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> Non
         f"memory       about {would.memory_bytes / 1e9:.1f} GB: weights, optimizer and a batch (estimated)",
     ]
     for seed in experiment.seeds:
-        folder = RunFolder(output, experiment.slug, seed)
-        found = folder.completed(experiment.digest)
-        lines.append(f"seed {seed:<8}{'complete already' if found else 'to be trained'} ({folder.path})")
+        folder = RunFolder.of(output, experiment.slug, seed)
+        try:
+            state = "complete already" if folder.completed(experiment.digest) else "to be trained"
+        except BenchError as error:
+            state = f"unreadable, --force replaces it: {error}"
+        lines.append(f"seed {seed:<8}{state} ({folder.path})")
     print("\n".join(lines))

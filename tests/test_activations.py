@@ -163,8 +163,7 @@ def test_relu_is_torchs_in_place():
     assert module("relu").inplace
 
 
-def test_compiled_gradients_equal_eager_ones():
-    # torch.compile has had silently wrong gradients for small parameters.
+def test_traced_gradients_equal_eager_ones():
     act = module("learned_relu")
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
     compiled = torch.compile(act, backend="aot_eager")

@@ -94,7 +94,7 @@ def test_run_trains_finds_and_forces(call, tmp_path):
     assert result.read_bytes() == before
 
     code, out, _ = call(*command, "--force")
-    assert (code, "replacing" in out, "epoch 1/1" in out) == (0, True, True)
+    assert (code, "stays until this one is finished" in out, "epoch 1/1" in out) == (0, True, True)
 
     code, out, _ = call("compare", "out", "--format", "json")
     (row,) = json.loads(out)["rows"]
@@ -113,7 +113,9 @@ def test_seeds_are_one_run_each(call, tmp_path):
 
 
 def test_a_dry_run_writes_nothing(call, tmp_path):
-    code, out, _ = call("run", "woof128", "--dry-run", "--seeds", "0-1")
+    code, out, _ = call(
+        "run", "woof128", "--dry-run", "--seeds", "0-1", "--device", "cpu", "--set", "precision=fp32"
+    )
     assert code == 0
     assert "steps        97 an epoch, 485 a run" in out
     assert "imagewoof2-160: fetched at the first run" in out
@@ -186,8 +188,67 @@ def test_unwritable_output_is_found_before_training(call, tmp_path):
     code, out, err = call("run", "quickstart", *TINY, "--output", "out")
     assert code == 2
     assert "cannot write" in err
-    assert "epoch" not in out.split("validation images")[1]
+    assert "training and" not in out, "the data is opened after the output folder is tried"
     assert (tmp_path / "out").read_text() == "a file, not a folder"
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_forced_run_that_is_interrupted_loses_nothing(call, tmp_path, monkeypatch):
+    command = ("run", "quickstart", *TINY, "--set", "epochs=1", "--output", "out")
+    assert call(*command)[0] == 0
+    (folder,) = tmp_path.glob("out/*/seed-0")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("lrelu_bench.training.loop.Fit.train_loss", interrupted)
+        assert call(*command, "--force")[0] == 130
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert call("compare", "out", "--format", "json")[0] == 0
+    assert call(*command, "--force")[0] == 0
+    assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+    assert json.loads(before["result.json"]) != json.loads((folder / "result.json").read_text())
+
+
+def test_a_damaged_result_is_kept_and_the_other_seeds_are_trained(call, tmp_path):
+    command = ("run", "quickstart", *TINY, "--set", "epochs=1", "--output", "out")
+    assert call(*command, "--seeds", "0")[0] == 0
+    (damaged,) = tmp_path.glob("out/*/seed-0/result.json")
+    damaged.write_text('{"schema_version": 1, "status"')
+    code, out, err = call(*command, "--seeds", "0-1")
+    assert code == 2
+    assert "epoch 1/1" in out
+    assert (damaged.parent.with_name("seed-1") / "result.json").exists()
+    assert "seed 0 not trained" in err
+    assert "damaged, not JSON" in err
+    assert "--force replaces it" in err
+    assert damaged.read_text() == '{"schema_version": 1, "status"'
+    assert call(*command, "--dry-run")[0] == 0
+    assert call(*command, "--force")[0] == 0
+    assert json.loads(damaged.read_text())["status"] == "complete"
+
+
+@pytest.mark.parametrize("mode", [(), ("--dry-run",)])
+def test_a_batch_that_the_data_cannot_fill_is_refused_before_any_download(call, mode):
+    code, out, err = call("run", "woof128", "--set", "subset=12", "--device", "cpu", *mode)
+    assert code == 2
+    assert "batch_size is 128 but there are only 120 training images" in err
+    assert "downloading" not in out
+
+
+def test_a_cell_without_a_recipe_of_its_own_is_custom(call):
+    code, out, _ = call("validate", "woof128", "--set", "epochs=200")
+    assert code == 0
+    assert "custom: the recipe of Imagewoof 128 px, 5 epochs" in out
+
+
+def test_files_renamed_out_of_the_v1_split_are_noticed(call, monkeypatch, tiny_woof):
+    monkeypatch.setitem(catalog.ARCHIVES, "imagewoof-160", tiny_archive("imagewoof-160", train=4, val=2))
+    assert call("data", "import", "imagewoof2-160", tiny_woof)[0] == 0
+    code, _, err = call("run", "smoke", *TINY)
+    assert code == 2
+    assert "its v1 split has 50 training and 10 validation images, not 40 and 20" in err
 
 
 def test_a_full_disk_leaves_the_last_good_files(call, tmp_path, monkeypatch):
@@ -211,6 +272,7 @@ def test_a_full_disk_leaves_the_last_good_files(call, tmp_path, monkeypatch):
 def tiny_woof(monkeypatch, tmp_path):
     """A generated archive in the official layout, in place of the real one: its file."""
     monkeypatch.setitem(catalog.ARCHIVES, "imagewoof2-160", tiny_archive("imagewoof2-160"))
+    monkeypatch.setitem(catalog.ARCHIVES, "imagewoof-160", tiny_archive("imagewoof-160", train=5, val=1))
     return write_tiny_archive(tmp_path / "served" / "imagewoof2-160.tgz", "imagewoof2-160")
 
 
@@ -264,9 +326,6 @@ def test_an_imported_archive_is_listed_and_verified(call, tmp_path, tiny_woof):
 
 
 def test_ctrl_c_says_how_to_go_on(call, monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("lrelu_bench.training.loop.Fit.epochs", interrupted)
     code, out, err = call("run", "quickstart", *TINY)
     assert code == 130
@@ -276,7 +335,7 @@ def test_ctrl_c_says_how_to_go_on(call, monkeypatch):
 
 def test_the_readme_names_the_commands_there_are():
     readme = (ROOT / "README.md").read_text()
-    commands = {command.name for command in cli.app.registered_commands} | {"data", "config"}
+    commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     used = set(re.findall(r"^(?:\S*/)?lrelu-bench ([a-z]+)", readme, re.MULTILINE))
     assert used
-    assert used <= {name or "" for name in commands} | {"run", "compare", "validate"}
+    assert used <= commands | {"data", "config"}

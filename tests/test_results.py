@@ -13,7 +13,7 @@ EPOCH = EpochRow(1, 2.1, 1.9, 0.31, 155, 1e-3, 60.0, 5.0, 200.0)
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    folder = RunFolder(tmp_path, "woof", 0)
+    folder = RunFolder.of(tmp_path, "woof", 0)
     folder.start("dataset: imagewoof\n", {"torch": "2"}, replace(ONE, status="running"))
     folder.update([EPOCH], ONE)
     assert load_result(folder.path) == ONE
@@ -37,7 +37,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     ],
 )
 def test_a_finished_run_of_the_same_config_is_found(tmp_path, status, digest, found):
-    folder = RunFolder(tmp_path, ONE.experiment, ONE.seed)
+    folder = RunFolder.of(tmp_path, ONE.experiment, ONE.seed)
     assert folder.completed(digest) is None
     save(tmp_path, replace(ONE, status=status))
     assert (folder.completed(digest) is not None) is found

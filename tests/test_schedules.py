@@ -49,9 +49,10 @@ def test_schedules_equal_fastais():
     cycle = schedule.combined_cos(0.5, 1e-3, 1e-2, 1e-7)
     momentum = schedule.combined_cos(0.5, 0.95, 0.85, 0.95)
     for step in range(400):
-        assert flat_cos(recipe("leaderboard-2020"), step, 400)[0] == pytest.approx(flat(step / 400))
+        # fastai computes in float32.
+        assert flat_cos(recipe("leaderboard-2020"), step, 400)[0] == pytest.approx(flat(step / 400), rel=1e-5)
         expected = cycle(step / 400), momentum(step / 400)
-        assert one_cycle(recipe("course-2019"), step, 400) == pytest.approx(expected)
+        assert one_cycle(recipe("course-2019"), step, 400) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -7,10 +7,11 @@ import numpy as np
 
 from lrelu_bench.config import Experiment
 from lrelu_bench.data.cache import ImageSource, ensure
-from lrelu_bench.data.catalog import Archive, archive_for
+from lrelu_bench.data.catalog import ARCHIVES, CLASSES, Archive, archive_for
 from lrelu_bench.data.download import Progress
-from lrelu_bench.data.procedural import ProceduralImages
+from lrelu_bench.data.procedural import CLASS_NAMES, ProceduralImages
 from lrelu_bench.data.splits import split_indices, subset_indices
+from lrelu_bench.errors import BenchError
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,32 @@ def archive_of(experiment: Experiment) -> Archive:
     return archive_for(experiment.dataset, int(source) if source in ("160", "320") else "full")
 
 
+def expected_counts(experiment: Experiment) -> tuple[int, int]:
+    """Numbers of training and validation images, from what is published; nothing is opened."""
+    if experiment.dataset == "procedural":
+        classes = len(CLASS_NAMES)
+        train, valid = (
+            n * classes for n in (ProceduralImages.TRAIN_PER_CLASS, ProceduralImages.VALID_PER_CLASS)
+        )
+    else:
+        classes = len(CLASSES[experiment.dataset])
+        resolution = archive_of(experiment).resolution
+        archive = next(
+            archive
+            for archive in ARCHIVES.values()
+            if (archive.dataset, archive.version, archive.resolution)
+            == (experiment.dataset, experiment.version, resolution)
+        )
+        train, valid = archive.train, archive.val
+    if experiment.subset is None:
+        return train, valid
+    return min(train, experiment.subset * classes), min(valid, experiment.subset * classes)
+
+
 def open_split(experiment: Experiment, home: Path, progress: Progress | None = None) -> Split:
     """Open an experiment's data, downloading and decoding what is missing.
 
-    Raises `BenchError` where the data can be neither found nor fetched.
+    Raises `BenchError` where the data can be neither found nor fetched, or is not what was published.
     """
     images: ImageSource
     if experiment.dataset == "procedural":
@@ -39,6 +62,13 @@ def open_split(experiment: Experiment, home: Path, progress: Progress | None = N
     else:
         images = ensure(archive_of(experiment), home, progress)
     train, valid = split_indices(images.names, images.folders, experiment.version)
+    expected = expected_counts(experiment.model_copy(update={"subset": None}))
+    if (len(train), len(valid)) != expected:
+        raise BenchError(
+            f"{archive_of(experiment).name}: its {experiment.version} split has {len(train):,} training and "
+            f"{len(valid):,} validation images, not {expected[0]:,} and {expected[1]:,}; "
+            "files are missing or renamed: fetch or import an intact archive"
+        )
     if experiment.subset is not None:
         train = subset_indices(train, images.labels, experiment.subset)
         valid = subset_indices(valid, images.labels, experiment.subset)

@@ -41,13 +41,11 @@ class Loader:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
-        return len(self._train_bounds()) - 1
+        return self.recipe.steps_per_epoch(len(self.split.train))
 
     def _train_bounds(self) -> list[int]:
         n, batch = len(self.split.train), self.recipe.batch_size
-        full = list(range(0, n + 1, batch))
-        # batch norm cannot train on a batch of one image.
-        return full if self.recipe.drop_last or n - full[-1] < 2 else [*full, n]
+        return [min(step * batch, n) for step in range(self.steps_per_epoch + 1)]
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """One shuffled, augmented epoch (0-based); the same for the same seed and epoch."""

@@ -10,6 +10,7 @@ from rich.text import Text
 from lrelu_bench.activations import ACTIVATIONS
 from lrelu_bench.data.archives import ArchiveState
 from lrelu_bench.data.catalog import ARCHIVES, CLASSES
+from lrelu_bench.data.procedural import CLASS_NAMES, ProceduralImages
 from lrelu_bench.protocols import PROTOCOL_SENTENCES
 
 ARCH_SENTENCES = {
@@ -61,7 +62,9 @@ def datasets() -> Table:
             if a.dataset == dataset
         }
         lines.append((dataset, "\n".join(counts.values()), ", ".join(name for _, name in classes)))
-    lines.append(("procedural", "1,500 / 500", "drawn by the package: outlines and textures"))
+    drawn = (ProceduralImages.TRAIN_PER_CLASS, ProceduralImages.VALID_PER_CLASS)
+    both = " / ".join(f"{len(CLASS_NAMES) * n:,}" for n in drawn)
+    lines.append(("procedural", both, ", ".join(CLASS_NAMES)))
     return table(["name", "train / validation", "classes"], lines)
 
 

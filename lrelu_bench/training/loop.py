@@ -55,9 +55,11 @@ class Fit:
         self._std = torch.tensor(self.recipe.std, device=device) * 255
 
     def epochs(self, count: int) -> Iterator[EpochRow]:
-        """Train `count` epochs, validating after each. Stops early where the training loss is not finite."""
+        """Train `count` epochs, validating after each. Stops early where a loss is not finite."""
         self.net.to(self.compute.device).to(memory_format=torch.channels_last)
         torch.backends.cudnn.benchmark = True
+        # What a result calls fp32 is fp32: cuDNN's convolutions would use TF32.
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         optimizer, lookahead = build_optimizer(self.net, self.recipe, self.activation_weight_decay)
         scaler = self.compute.scaler()
         schedule = SCHEDULES[self.recipe.schedule]
@@ -74,10 +76,10 @@ class Fit:
                 loss = self.train_loss(*self.on_device(pixels, labels), rng)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.step(optimizer)
+                if lookahead is not None and not self.overflowed(scaler, optimizer):
+                    lookahead.after_step()
                 scaler.update()
                 optimizer.zero_grad(set_to_none=True)
-                if lookahead is not None:
-                    lookahead.after_step()
                 total += loss.detach() * len(labels)
                 seen += len(labels)
                 now = time.perf_counter()
@@ -101,8 +103,19 @@ class Fit:
                 valid_seconds=time.perf_counter() - trained,
                 images_per_second=seen / (trained - started),
             )
-            if not np.isfinite(train_loss):
+            if not np.isfinite([train_loss, valid_loss]).all():
                 return
+
+    def overflowed(self, scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the scaler skipped this step because a gradient was not finite (fp16 alone)."""
+        if not scaler.is_enabled():
+            return False
+        return any(
+            not torch.isfinite(parameter.grad).all()
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        )
 
     def on_device(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (N, H, W, 3) to a normalised, channels_last (N, 3, H, W) float batch, and its labels."""
