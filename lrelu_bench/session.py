@@ -112,7 +112,7 @@ def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> Non
         f"steps        {would.steps_per_epoch:,} an epoch, {total:,} a run",
         f"net          {would.parameters:,} parameters",
         f"compute      {compute.device.type}, {compute.precision}",
-        f"memory       about {would.memory_bytes / 1e9:.1f} GB beside PyTorch itself (estimated: weights, optimizer, a batch)",
+        f"memory       about {would.memory_bytes / 1e9:.1f} GB beside PyTorch itself (estimated)",
     ]
     for seed in experiment.seeds:
         folder = RunFolder.of(output, experiment.slug, seed)
