@@ -3,6 +3,7 @@
 import json
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -69,6 +70,10 @@ ArchiveArgument = Annotated[
 
 def main() -> None:
     """Run the command line; errors a user can cause end in one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A path or a name that the terminal's encoding lacks is shown escaped, never an error.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except BenchError as error:
@@ -120,7 +125,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Train again over a completed run.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train again; the run there is replaced when the new one is finished."),
+    ] = False,
 ) -> None:
     """Train an experiment, one run per seed, and show its row beside the leaderboard's."""
     from lrelu_bench.config_file import load_experiment, parse_seeds
@@ -131,11 +139,12 @@ def run(
     experiment = load_experiment(config_path(config), changes or (), chosen)
 
     from lrelu_bench import session
+    from lrelu_bench.report.progress import SteadyConsole
 
     if dry_run:
         session.show_plan(experiment, device.value, output)
     else:
-        session.run_all(experiment, device.value, output, force, Console())
+        session.run_all(experiment, device.value, output, force, SteadyConsole())
 
 
 @app.command()
@@ -249,15 +258,17 @@ def data_import(
     ] = None,
 ) -> None:
     """Take a local archive; its digest is recorded, and results say whether its bytes are official."""
-    from lrelu_bench.data.archives import data_home, import_archive
-    from lrelu_bench.data.cache import build
+    from lrelu_bench.data.archives import data_home, recorded
+    from lrelu_bench.data.cache import adopt
     from lrelu_bench.data.catalog import archive_named
     from lrelu_bench.report.progress import watch_data
 
     archive = archive_named(name)
+    before = recorded(archive, data_home())
     with watch_data(Console()) as progress:
-        record = import_archive(archive, file, data_home(), progress, digest)
-        images = build(archive, data_home(), progress)
+        record, images = adopt(archive, file, data_home(), progress, digest)
+    if before is not None and before.sha256 != record.sha256:
+        print(f"{name}: replaced the archive that was here (sha256:{before.sha256})")
     official = "the official bytes" if record.official else "not the official bytes; results will say so"
     print(f"{name}: ready, {len(images):,} images in {images.folder} (sha256:{record.sha256}; {official})")
 

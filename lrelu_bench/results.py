@@ -11,7 +11,6 @@ results/<experiment>/seed-<n>/
 import json
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +21,8 @@ from typing import Any, Literal, Self, get_args, get_origin
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
+FILES = ("config.yaml", "environment.json", "epochs.jsonl", "predictions.npz", "result.json")
+"""What a run's folder holds."""
 
 Status = Literal["running", "complete", "diverged"]
 
@@ -136,22 +137,30 @@ class RunFolder:
     def require_writable(self) -> None:
         """Raises `BenchError` where nothing can be written here: better before a download than after."""
         probe = self.path / ".writable"
-        write_atomically(probe, "")
+        # As much as a run writes, generously: a full disk takes an empty file.
+        write_atomically(probe, bytes(1 << 20))
         probe.unlink()
 
     def staged(self) -> "RunFolder":
         """Where a run trains that may only replace the one here once it is finished."""
-        return RunFolder(self.path.with_name(f"{self.path.name}.new")) if self.occupied else self
+        if not self.occupied:
+            return self
+        return RunFolder(self.path.with_name(f"{self.path.name}.new-{os.getpid()}"))
 
     def take_place_of(self, other: "RunFolder") -> None:
         """Move a finished run from where it was staged; what was there is gone only after that."""
         if self.path == other.path:
             return
-        old = other.path.with_name(f"{other.path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        other.path.rename(old)
-        self.path.rename(other.path)
-        shutil.rmtree(old)
+        target = other.path.resolve()
+        old = target.with_name(f"{target.name}.old-{os.getpid()}")
+        target.rename(old)
+        self.path.rename(target)
+        for name in FILES:
+            (old / name).unlink(missing_ok=True)
+        # Whatever else somebody put there is theirs, and goes back.
+        for left in old.iterdir():
+            left.rename(target / left.name)
+        old.rmdir()
 
     @property
     def occupied(self) -> bool:
@@ -159,7 +168,7 @@ class RunFolder:
         try:
             return load_result(self.path).status != "running"
         except BenchError:
-            return (self.path / "result.json").exists()
+            return os.path.lexists(self.path / "result.json")
 
     def start(self, config: str, environment: Mapping[str, Any], result: RunResult) -> None:
         """Write what is known before the first epoch."""
@@ -172,14 +181,18 @@ class RunFolder:
         write_atomically(self.path / "epochs.jsonl", "".join(_line(row) for row in rows))
         write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1) + "\n")
 
-    def completed(self, config_digest: str) -> RunResult | None:
-        """The finished run already here with the same config, if there is one.
+    def completed(self, config_digest: str, seed: int) -> RunResult | None:
+        """The finished run already here with the same config and seed, if there is one.
 
         Raises `BenchError` where a result is here that cannot be read: it may be somebody's only copy.
         """
-        if not (self.path / "result.json").is_file():
+        if not os.path.lexists(self.path / "result.json"):
             return None
         result = load_result(self.path)
+        if result.seed != seed:
+            raise BenchError(
+                f"{self.path / 'result.json'}: is of seed {result.seed}, copied here from elsewhere"
+            )
         return result if result.status != "running" and result.config_digest == config_digest else None
 
 
@@ -224,6 +237,13 @@ def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
             raise BenchError(f"{path}: damaged, {field.name} is {raw[field.name]!r}, not {problem}")
     if not isinstance(raw["activation"], dict) or not isinstance(raw["activation"].get("name"), str):
         raise BenchError(f"{path}: damaged, activation has no name")
+    for name in ("valid_images", "train_images", "size", "epochs", "batch_size"):
+        if raw[name] < 1:
+            raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a count")
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BenchError(f"{path}: damaged, text that is not Unicode ({error.reason})") from error
     for name in ("final_accuracy", "best_accuracy"):
         if raw[name] is not None and not 0 <= raw[name] <= 1:
             raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a share between 0 and 1")

@@ -19,7 +19,7 @@ from lrelu_bench.data.loader import Loader
 from lrelu_bench.models import xresnet
 from lrelu_bench.results import EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.training.loop import Fit, Step
-from lrelu_bench.training.precision import Compute
+from lrelu_bench.training.precision import Compute, return_freed_memory
 
 
 class Watcher(Protocol):
@@ -59,6 +59,8 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     torch.manual_seed(unit.seed)
     if unit.compute.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    else:
+        return_freed_memory()
     net = build_net(experiment)
     loader = build_loader(unit, split)
     result = _first_result(unit, split, net)

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import expected_counts, open_split
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.announce import remarks
-from lrelu_bench.report.progress import watch_data, watch_training
+from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_training
 from lrelu_bench.report.render import render_run_row
 from lrelu_bench.results import RunFolder, RunResult
 
@@ -20,26 +18,27 @@ if TYPE_CHECKING:
 
 
 def run_all(
-    experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: Console
+    experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: SteadyConsole
 ) -> None:
     """Train every seed that is not complete yet, then show the experiment's row.
 
     Raises `BenchError` for anything a user can mend.
     """
-    _announce(experiment)
+    for line in _announcement(experiment):
+        console.say(line)
     experiment.effective_recipe.steps_per_epoch(expected_counts(experiment)[0])
     done: dict[int, RunResult] = {}
     unreadable: dict[int, str] = {}
     for seed in experiment.seeds:
         folder = RunFolder.of(output, experiment.slug, seed)
         try:
-            found = None if force else folder.completed(experiment.digest)
+            found = None if force else folder.completed(experiment.digest, seed)
         except BenchError as error:
             unreadable[seed] = str(error)
             continue
         if found is not None:
             done[seed] = found
-            print(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
+            console.say(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
     left = [seed for seed in experiment.seeds if seed not in done and seed not in unreadable]
     if left:
         done |= _train(experiment, left, device, output, console)
@@ -51,7 +50,7 @@ def run_all(
 
 
 def _train(
-    experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: Console
+    experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: SteadyConsole
 ) -> dict[int, RunResult]:
     import torch
 
@@ -63,22 +62,22 @@ def _train(
         RunFolder.of(output, experiment.slug, seed).require_writable()
     with watch_data(console) as progress:
         split = open_split(experiment, data_home(), progress)
-    print(
+    console.say(
         f"{len(split.train):,} training and {len(split.valid):,} validation images; "
         f"{compute.device.type}, {compute.precision}"
     )
     if compute.emulated:
-        print("this CPU only emulates bf16, about ten times slower than fp32; precision auto avoids it")
+        console.say("this CPU only emulates bf16, about ten times slower than fp32; precision auto avoids it")
     results = {}
     for seed in seeds:
         unit = Unit(experiment, seed, compute, output)
         stays = " (the run there stays until this one is finished)" if unit.folder.occupied else ""
-        print(f"seed {seed}: {unit.folder.path}{stays}")
+        console.say(f"seed {seed}: {unit.folder.path}{stays}")
         try:
             with watch_training(console) as watcher:
                 results[seed] = run(unit, split, watcher)
         except KeyboardInterrupt:
-            print(f"stopped; seed {seed} is not finished, and the same command trains it anew")
+            console.say(f"stopped; seed {seed} is not finished, and the same command trains it anew")
             raise SystemExit(130) from None
         except torch.OutOfMemoryError as error:
             raise BenchError(
@@ -86,14 +85,12 @@ def _train(
                 f"size {experiment.size}, {experiment.arch}; lower one of them ({error})"
             ) from error
         if results[seed].status == "diverged":
-            print(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run")
+            console.say(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run")
     return results
 
 
-def _announce(experiment: Experiment) -> None:
-    print(experiment.slug)
-    for line in remarks(experiment):
-        print(line)
+def _announcement(experiment: Experiment) -> list[str]:
+    return [experiment.slug, *remarks(experiment)]
 
 
 def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> None:
@@ -103,8 +100,7 @@ def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> Non
 
     compute = choose_compute(device, experiment.precision)
     would = plan(experiment, compute)
-    _announce(experiment)
-    print(dump_experiment(experiment))
+    print("\n".join([*_announcement(experiment), dump_experiment(experiment)]))
     total = would.steps_per_epoch * experiment.epochs
     lines = [
         f"data         {would.data}",
@@ -117,7 +113,7 @@ def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> Non
     for seed in experiment.seeds:
         folder = RunFolder.of(output, experiment.slug, seed)
         try:
-            state = "complete already" if folder.completed(experiment.digest) else "to be trained"
+            state = "complete already" if folder.completed(experiment.digest, seed) else "to be trained"
         except BenchError as error:
             state = f"unreadable, --force replaces it: {error}"
         lines.append(f"seed {seed:<8}{state} ({folder.path})")

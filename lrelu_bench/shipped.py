@@ -1,5 +1,6 @@
 """The configs that ship with the package, by name."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from lrelu_bench.errors import BenchError
@@ -24,8 +25,8 @@ def config_path(name: str | Path) -> Path:
     path, shipped = Path(name), shipped_configs()
     if path.exists() or str(name) not in shipped:
         if not path.exists() and path.parent == Path() and not path.suffix:
-            raise BenchError(
-                f"{name}: no such file, and no shipped config; the shipped ones: {', '.join(shipped)}"
-            )
+            near = get_close_matches(str(name), shipped, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the shipped ones: {', '.join(shipped)}"
+            raise BenchError(f"{name}: no such file, and no shipped config; {hint}")
         return path
     return shipped[str(name)]

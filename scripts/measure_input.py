@@ -23,7 +23,7 @@ from lrelu_bench.data.loader import Loader
 from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.loop import Fit
-from lrelu_bench.training.precision import Compute, choose_compute
+from lrelu_bench.training.precision import Compute, choose_compute, return_freed_memory
 
 
 def main() -> None:
@@ -46,6 +46,8 @@ def main() -> None:
     loader = Loader(block, recipe, experiment.size, seed=0, pin=compute.device.type == "cuda")
     fit = Fit(build_net(experiment), loader, recipe, compute, seed=0)
 
+    if compute.device.type == "cpu":
+        return_freed_memory()
     epoch_rate(fit)  # warm up: allocator, kernels, page cache
     pairs = [(epoch_rate(fit), ready_rate(fit, compute, options.steps)) for _ in range(options.blocks)]
     report(experiment.slug, compute, pairs, options.steps, recipe.batch_size)

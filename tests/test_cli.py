@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_archive import tiny_archive, write_tiny_archive
+from tiny_archive import tiny_archive, tiny_members, write_members, write_tiny_archive
 
 from lrelu_bench import cli
 from lrelu_bench.data import archives, catalog
@@ -136,7 +137,9 @@ def test_version_names_torch_cuda_and_python(call):
 BAD = {
     "unknown key": (("run", "quickstart", "--set", "arhc=xresnet18"), "did you mean arch"),
     "two ways to name seeds": (("run", "quickstart", "--seed", "1", "--seeds", "0-4"), "exclude each other"),
-    "no such config": (("run", "wof128"), "no such file, and no shipped config"),
+    "no such config": (("run", "wof128"), "no such file, and no shipped config; did you mean woof128"),
+    "a folder": (("run", "."), "."),
+    "negative seed": (("run", "quickstart", "--seeds", "-1"), "-1"),
     "no such file": (("run", "x.yaml"), "x.yaml"),
     "no such results": (("compare", "nowhere"), "nowhere"),
     "unknown archive": (("data", "fetch", "imagewoof2-16"), "did you mean imagewoof2-160"),
@@ -206,8 +209,12 @@ def test_a_forced_run_that_is_interrupted_loses_nothing(call, tmp_path, monkeypa
         assert call(*command, "--force")[0] == 130
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert call("compare", "out", "--format", "json")[0] == 0
+    for staged in folder.parent.glob("seed-0.new-*"):
+        shutil.rmtree(staged)
+    (folder / "notes.txt").write_text("mine")
     assert call(*command, "--force")[0] == 0
     assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+    assert (folder / "notes.txt").read_text() == "mine"
     assert json.loads(before["result.json"]) != json.loads((folder / "result.json").read_text())
 
 
@@ -241,6 +248,52 @@ def test_a_cell_without_a_recipe_of_its_own_is_custom(call):
     code, out, _ = call("validate", "woof128", "--set", "epochs=200")
     assert code == 0
     assert "custom: the recipe of Imagewoof 128 px, 5 epochs" in out
+
+
+def test_a_copied_seed_and_a_folder_named_result_json_are_not_results(call, tmp_path):
+    command = ("run", "quickstart", *TINY, "--set", "epochs=1", "--output", "out")
+    assert call(*command)[0] == 0
+    (folder,) = tmp_path.glob("out/*/seed-0")
+    shutil.copytree(folder, folder.with_name("seed-1"))
+    code, _, err = call(*command, "--seed", "1")
+    assert (code, "is of seed 0, copied here from elsewhere" in err) == (2, True)
+    (folder.with_name("seed-2") / "result.json").mkdir(parents=True)
+    (folder.with_name("seed-2") / "result.json" / "precious.txt").write_text("mine")
+    code, _, err = call(*command, "--seed", "2")
+    assert (code, "seed 2 not trained" in err) == (2, True)
+    assert (folder.with_name("seed-2") / "result.json" / "precious.txt").read_text() == "mine"
+
+
+def test_a_reader_that_leaves_does_not_stop_the_training(tmp_path):
+    arguments = ["run", "quickstart", *TINY, "--set", "epochs=2", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lrelu_bench", *arguments], stdout=subprocess.PIPE, cwd=ROOT
+    ) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.wait(timeout=120) == 0
+    (result,) = tmp_path.glob("*/seed-0/result.json")
+    assert json.loads(result.read_text())["status"] == "complete"
+
+
+def test_importing_a_bad_archive_leaves_the_good_one(call, tmp_path, tiny_woof):
+    assert call("data", "import", "imagewoof2-160", tiny_woof)[0] == 0
+    here = tmp_path / "data" / "archives"
+    before = {path.name: path.read_bytes() for path in here.iterdir() if path.suffix != ".lock"}
+    members = tiny_members("imagewoof2-160")
+    broken = [(name, b"no JPEG" if i == 3 else data) for i, (name, data) in enumerate(members)]
+    bad = write_members(tmp_path / "bad.tgz", broken)
+    code, _, err = call("data", "import", "imagewoof2-160", bad)
+    assert (code, "cannot be decoded" in err) == (2, True)
+    after = {path.name: path.read_bytes() for path in here.iterdir() if path.suffix != ".lock"}
+    assert after == before
+    assert call("data", "verify")[0] == 0
+    assert [path.name for path in (tmp_path / "data").iterdir() if path.name.startswith(".")] == []
+
+    other = write_tiny_archive(tmp_path / "other.tgz", "imagewoof2-160", size=(50, 70))
+    code, out, _ = call("data", "import", "imagewoof2-160", other)
+    assert (code, "replaced the archive that was here" in out) == (0, True)
+    assert call("data", "verify")[0] == 0
 
 
 def test_files_renamed_out_of_the_v1_split_are_noticed(call, monkeypatch, tiny_woof):

@@ -38,9 +38,9 @@ def test_what_is_written_is_what_is_read(tmp_path):
 )
 def test_a_finished_run_of_the_same_config_is_found(tmp_path, status, digest, found):
     folder = RunFolder.of(tmp_path, ONE.experiment, ONE.seed)
-    assert folder.completed(digest) is None
+    assert folder.completed(digest, ONE.seed) is None
     save(tmp_path, replace(ONE, status=status))
-    assert (folder.completed(digest) is not None) is found
+    assert (folder.completed(digest, ONE.seed) is not None) is found
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,10 @@ def test_a_run_folder_carries_everything(split, tmp_path):
 def test_a_completed_run_is_found_and_an_unfinished_or_other_one_is_not(split, tmp_path):
     result, folder = train(split, tmp_path)
     place = RunFolder.of(tmp_path, result.experiment, 0)
-    assert place.completed(result.config_digest) == result
-    assert place.completed("0" * 12) is None
+    assert place.completed(result.config_digest, 0) == result
+    assert place.completed("0" * 12, 0) is None
     place.update(load_epochs(folder), replace(result, status="running"))
-    assert place.completed(result.config_digest) is None
+    assert place.completed(result.config_digest, 0) is None
 
 
 def test_a_diverged_run_stops_and_says_so(split, tmp_path):

@@ -358,6 +358,13 @@ def _place(source: Path, path: Path) -> None:
     os.replace(staged, path)
 
 
+def move(archive: Archive, source: Path, home: Path) -> None:
+    """Move an archive and its record from one data folder to another of the same file system."""
+    archive_path(archive, home).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(archive_path(archive, source), archive_path(archive, home))
+    os.replace(_record_path(archive, source), _record_path(archive, home))
+
+
 def _set_aside(part: Path) -> Path:
     base = part.with_name(part.name.removesuffix(".part") + ".bad")
     aside, n = base, 2
@@ -378,9 +385,10 @@ def _record_path(archive: Archive, home: Path) -> Path:
 
 def _last_record(archive: Archive, home: Path) -> Record | None:
     try:
-        return Record(**json.loads(_record_path(archive, home).read_text()))
+        record = Record(**json.loads(_record_path(archive, home).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+    return record if isinstance(record.sha256, str) and isinstance(record.bytes, int) else None
 
 
 def _write_record(archive: Archive, home: Path, record: Record) -> None:
@@ -393,8 +401,8 @@ def _write_record(archive: Archive, home: Path, record: Record) -> None:
 def _looks_whole(folder: Path) -> bool:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        return (folder / "pixels.bin").stat().st_size == meta["pixel_bytes"] and (
-            folder / "index.npz"
-        ).exists()
+        described = isinstance(meta["digest"], str) and isinstance(meta["official"], bool)
+        sized = (folder / "pixels.bin").stat().st_size == meta["pixel_bytes"]
+        return described and sized and (folder / "index.npz").exists()
     except (OSError, ValueError, TypeError, KeyError):
         return False

@@ -14,6 +14,7 @@ import mmap
 import os
 import re
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections import deque
@@ -39,7 +40,7 @@ from lrelu_bench.errors import BenchError
 SCHEMA = 1
 MAX_IMAGE_PIXELS = 2**25
 _CHUNK = 1 << 20
-_MAPPED = 128 << 20
+_MAPPED = 32 << 20
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 _KEYS = ("offsets", "heights", "widths", "labels", "folders", "names")
 
@@ -210,6 +211,27 @@ def build(
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return ImageCache(folder)
+
+
+def adopt(
+    archive: Archive, file: Path, home: Path, progress: Progress | None = None, digest: str | None = None
+) -> tuple[Record, ImageCache]:
+    """Import the user's copy of an archive and decode it.
+
+    What `home` held before stays until the new archive has proved good to its last image. Raises BenchError
+    as `import_archive` and `build` do.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".importing-") as name:
+        scratch = Path(name)
+        record = archives.import_archive(archive, file, scratch, progress, digest)
+        built = build(archive, scratch, progress)
+        with archives.locked(home / "cache" / archive.name, progress):
+            folder = archives.cache_path(archive, home, record.sha256)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(built.folder, folder)
+            archives.move(archive, scratch, home)
+    return record, ImageCache(folder)
 
 
 def folder_problems(archive: Archive, folder: Path, progress: Progress | None = None) -> list[str]:

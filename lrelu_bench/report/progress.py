@@ -1,5 +1,7 @@
 """Progress of long work: a live display on a terminal, sparse plain lines elsewhere."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
 
 STAGES = {"download": "downloading", "check": "checking", "decode": "decoding", "wait": "waiting"}
 PLAIN_EVERY_SECONDS = 10.0
+
+
+class SteadyConsole(Console):
+    """A console whose reader may leave (`| head`): training goes on unheard, and its result is saved."""
+
+    def say(self, line: str) -> None:
+        """Print one line as it is: no markup, no colours, no wrapping."""
+        self.out(line, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Send the rest nowhere, where Rich would end the program."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def epoch_line(row: EpochRow, epochs: int) -> str:
