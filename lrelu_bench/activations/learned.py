@@ -35,13 +35,10 @@ class _GeneralReLU(torch.autograd.Function):
             capped = _shifted(x, leak, sub) > cap[0].to(x.dtype)
             grad_maxv = _sum_like(grad * capped, cap[0]) if need_maxv else None
             grad = grad.masked_fill(capped, 0)
-        # One temporary of x's size at a time: at the stem each is as large as the weights of the whole net.
-        grad_leak = _sum_like(x.clamp_max(0).mul_(grad), leak) if need_leak else None
+        grad_leak = _sum_like(grad * x.clamp_max(0), leak) if need_leak else None
         grad_sub = _sum_like(grad, sub).neg_() if need_sub else None
-        grad_x = None
-        if need_x:
-            grad_x = grad * leak.to(x.dtype)
-            torch.where(x > 0, grad, grad_x, out=grad_x)
+        # x > 0 first: the result takes its memory format, whatever the gradient's.
+        grad_x = torch.where(x > 0, grad, grad * leak.to(x.dtype)) if need_x else None
         return grad_x, grad_leak, grad_sub, grad_maxv
 
 

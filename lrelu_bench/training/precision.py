@@ -13,7 +13,7 @@ from lrelu_bench.errors import BenchError
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
-_LARGE_BLOCK = 4 << 20
+_LARGE_BLOCK = 16 << 20
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
