@@ -138,6 +138,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(split, tmp_path):
         train(split, tmp_path, batch_size=128)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     # A net that cannot learn 20 images by heart is broken; an untrained one has a loss of ln 10 = 2.3.
     images = ProceduralImages(train_per_class=2, valid_per_class=1)
