@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.fixed import GeneralReLU
 from lrelu_bench.activations.learned import LearnedReLU, LearnedReLUv1, LearnedReLUv2, LearnedReLUv3
 from lrelu_bench.config import Activation
@@ -37,5 +38,8 @@ def activation_factory(activation: Activation) -> ActivationFactory:
 def activation_parameter_count(net: nn.Module) -> int:
     """Number of parameters that belong to learned activations, held ones included."""
     return sum(
-        p.numel() for module in net.modules() if isinstance(module, LearnedReLU) for p in module.parameters()
+        p.numel()
+        for module in net.modules()
+        if isinstance(module, LearnedActivation)
+        for p in module.parameters()
     )

@@ -9,11 +9,13 @@ the output keeps x's dtype and memory format, so mixed precision stays mixed.
 Source: LearnedReLU posts, forums.fast.ai, April 2019, on fast.ai course-v3's GeneralRelu.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lrelu_bench.activations.base import LearnedActivation
 
 
 class _GeneralReLU(torch.autograd.Function):
@@ -67,7 +69,7 @@ def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = Non
     return _GeneralReLU.apply(x, leak, sub, maxv)  # type: ignore[no-any-return]
 
 
-class LearnedReLU(nn.Module):
+class LearnedReLU(LearnedActivation):
     """All three parameters truly learned: what the posts' author wanted.
 
     Args:
@@ -75,18 +77,17 @@ class LearnedReLU(nn.Module):
         leak, sub, maxv: where the parameters start.
     """
 
+    learned: ClassVar[tuple[str, ...]] = ("leak", "sub", "maxv")
+
+    leak: nn.Parameter
+    sub: nn.Parameter
+    maxv: nn.Parameter
+
     def __init__(self, channels: int | None, leak: float, sub: float, maxv: float) -> None:
-        super().__init__()
-        shape = () if channels is None else (channels, 1, 1)
-        self.leak = nn.Parameter(torch.full(shape, leak))
-        self.sub = nn.Parameter(torch.full(shape, sub))
-        self.maxv = nn.Parameter(torch.full(shape, maxv))
+        super().__init__(channels, leak=leak, sub=sub, maxv=maxv)
 
     def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.leak, self.sub, self.maxv)
-
-    def extra_repr(self) -> str:
-        return f"channels={self.leak.numel()}" if self.leak.dim() else "layer"
+        return general_relu(x, self.value("leak"), self.value("sub"), self.value("maxv"))
 
 
 class LearnedReLUv1(LearnedReLU):
@@ -95,8 +96,10 @@ class LearnedReLUv1(LearnedReLU):
     ``detach()`` reproduces that without the posts' device synchronisation.
     """
 
+    learned = ("sub",)
+
     def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.leak.detach(), self.sub, self.maxv.detach())
+        return general_relu(x, self.leak.detach(), self.value("sub"), self.maxv.detach())
 
 
 class LearnedReLUv2(LearnedReLUv1):
@@ -115,5 +118,7 @@ class LearnedReLUv2(LearnedReLUv1):
 class LearnedReLUv3(LearnedReLU):
     """As posted last, the posts' good version: leak and sub learned per channel; maxv held but unused."""
 
+    learned = ("leak", "sub")
+
     def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.leak, self.sub)
+        return general_relu(x, self.value("leak"), self.value("sub"))

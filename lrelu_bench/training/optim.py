@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lrelu_bench.activations.learned import LearnedReLU
+from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.protocols import Recipe
 
 
@@ -19,7 +19,7 @@ def parameter_groups(
     decayed, plain, activation = [], [], []
     for module in net.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, LearnedReLU):
+            if isinstance(module, LearnedActivation):
                 activation.append(parameter)
             elif name == "bias" or isinstance(module, nn.BatchNorm2d):
                 plain.append(parameter)
