@@ -5,25 +5,35 @@ Every field's description is its help, its entry in the JSON Schema and its docu
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema, create_model, model_validator
 
-from lrelu_bench.activations import ACTIVATIONS, ActivationSpec, Granularity
+from lrelu_bench.activations import ACTIVATIONS, OWN_KEYS, ActivationSpec, Granularity
+from lrelu_bench.activations.custom import NAME_PATTERN, code_digest
 from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, lists_recipe, protocol_source
 
 Dataset = Literal["imagenette", "imagewoof", "procedural"]
 Version = Literal["v1", "v2"]
 Arch = Literal["xresnet18", "xresnet34", "xresnet50"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-ActivationName = Literal[
-    "relu",
-    "leaky_relu",
-    "general_relu",
-    "learned_relu_v1",
-    "learned_relu_v2",
-    "learned_relu_v3",
-    "learned_relu",
+ActivationName = Annotated[
+    str,
+    Field(max_length=100, pattern=rf"^({'|'.join(ACTIVATIONS)}|{NAME_PATTERN})$"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(ACTIVATIONS)},
+                {
+                    "type": "string",
+                    "maxLength": 100,
+                    "pattern": f"^{NAME_PATTERN}$",
+                    "examples": ["package.module:Class"],
+                },
+            ]
+        }
+    ),
 ]
 
 COMMON = ("batch_size", "lr", "mixup")
@@ -52,30 +62,57 @@ class Activation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ActivationName = Field(
-        description="Which activation; `lrelu-bench list activations` describes each."
+        description="Which activation: one of `lrelu-bench list activations`, or a class of your own."
     )
     leak: float | None = Field(None, ge=-1, le=1, description="Slope of the negative side at the start.")
     sub: float | None = Field(None, ge=-10, le=10, description="What is subtracted, at the start.")
     maxv: float | None = Field(None, gt=0, le=1e4, description="The cap, at the start.")
     granularity: Granularity | None = Field(
-        None, description="learned_relu: one set of parameters per channel or per layer."
+        None, description="One set of learned parameters per channel or per layer, where both are on offer."
     )
     weight_decay: float = Field(
         0.0, ge=0, le=1, description="Weight decay of the activation's own parameters."
     )
 
+    options: dict[str, FiniteFloat] | None = Field(
+        None,
+        description="Numbers without a key here, by name: an activation's other constants, or what your own "
+        "class is called with.",
+    )
+    code: Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[64 * "0"])] | None = Field(
+        None,
+        description="SHA-256 of the file of your own class, as written into results; a run refuses another "
+        "file. Left out, the file as it is.",
+    )
+
     @model_validator(mode="before")
     @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _complete(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or value.get("code") is not None:
+            return value
+        name = str(value.get("name"))
+        # Now, not when it is asked for: a file that is edited while a run trains is not what it runs.
+        return {**value, "code": code_digest(name)} if re.fullmatch(NAME_PATTERN, name) else value
 
     @model_validator(mode="after")
     def _only_its_options(self) -> Self:
+        if self.is_custom:
+            self._check_custom()
+            return self
         spec = self.spec
-        for option in ("leak", "sub", "maxv"):
+        takes = ", ".join(spec.keys) or "no such options"
+        for option in OWN_KEYS:
             if getattr(self, option) is not None and option not in spec.options:
-                takes = ", ".join(spec.options) or "no such options"
                 raise ValueError(f"activation {self.name} has no {option} (it takes: {takes}); remove it")
+        for option in self.options or {}:
+            if f"options.{option}" not in spec.keys:
+                raise ValueError(
+                    f"activation {self.name} has no options.{option} (it takes: {takes}); remove it"
+                )
+        if self.code is not None:
+            raise ValueError(f"code belongs to a class of your own, and {self.name} is none; remove it")
         if self.granularity is not None and self.granularity not in spec.granularity:
             offers = " or ".join(spec.granularity) or "no granularity: it learns nothing"
             raise ValueError(
@@ -91,21 +128,42 @@ class Activation(BaseModel):
             )
         return self
 
+    def _check_custom(self) -> None:
+        for option in OWN_KEYS:
+            if getattr(self, option) is not None:
+                raise ValueError(
+                    f"{option} is an option of the package's own activations; a class of your own takes it "
+                    f"as options: {{{option}: {getattr(self, option):g}}}"
+                )
+        for option in self.options or {}:
+            if not option.isidentifier():
+                raise ValueError(
+                    f"options are arguments of your class, and {option!r} cannot be one; rename it"
+                )
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether this is a user's class, not one of the package's own activations."""
+        return ":" in self.name
+
     @property
     def spec(self) -> ActivationSpec:
-        """The registry's entry."""
-        return ACTIVATIONS[self.name]
+        """The registry's entry; of a user's class it knows nothing but the name."""
+        return ACTIVATIONS.get(self.name) or ActivationSpec("", "", implementation=self.name)
 
     @property
     def constants(self) -> dict[str, float]:
         """The starting values in force: the config's, else the activation's defaults."""
-        values = {key: getattr(self, key) for key in self.spec.options if getattr(self, key) is not None}
-        return {key: float(v) for key, v in (self.spec.options | values).items() if v is not None}
+        own = {key: getattr(self, key) for key in OWN_KEYS if getattr(self, key) is not None}
+        values = {**self.spec.options, **(self.options or {}), **own}
+        return {key: float(v) for key, v in values.items() if v is not None}
 
     def resolved(self) -> Self:
         """The same activation with every default written out."""
+        constants = self.constants
+        own = {} if self.is_custom else {key: constants.pop(key) for key in OWN_KEYS if key in constants}
         granularity = self.granularity or next(iter(self.spec.granularity), None)
-        return self.model_copy(update={**self.constants, "granularity": granularity})
+        return self.model_copy(update={**own, "options": constants or None, "granularity": granularity})
 
 
 class Experiment(BaseModel):
@@ -231,5 +289,5 @@ class Experiment(BaseModel):
         subset = f"-subset{self.subset}" if self.subset else ""
         return (
             f"{self.dataset}-{self.version}-{self.size}px-{self.epochs}ep{subset}-{self.arch}-"
-            f"{self.activation.name}-{self.protocol_label}-{self.digest[:8]}"
+            f"{self.activation.name.replace(':', '.')}-{self.protocol_label}-{self.digest[:8]}"
         )

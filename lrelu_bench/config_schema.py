@@ -50,7 +50,7 @@ def _below(node: dict[str, Any], part: str | int) -> dict[str, Any] | None:
         prefix = node.get("prefixItems", [])
         found = prefix[part] if part < len(prefix) else node.get("items")
     else:
-        found = node.get("properties", {}).get(part)
+        found = node.get("properties", {}).get(part) or node.get("additionalProperties") or None
     return found
 
 
@@ -68,18 +68,31 @@ def _kinds(node: dict[str, Any]) -> set[str]:
     return {str(case.get("type")) for case in _alternatives(node)}
 
 
-def _choices(node: dict[str, Any]) -> list[str]:
+def _names(node: dict[str, Any]) -> dict[str, Any]:
     # The activation may be a mapping, or the name that its mapping would hold.
-    return list(node.get("enum", ())) or list(node.get("properties", {}).get("name", {}).get("enum", ()))
+    named: dict[str, Any] = node.get("properties", {}).get("name", node)
+    return named
+
+
+def _choices(node: dict[str, Any]) -> list[str]:
+    return [choice for case in _alternatives(_names(node)) for choice in case.get("enum", ())]
 
 
 def expected(node: dict[str, Any] | None) -> str:
     """What a value must be, as the end of a sentence."""
     if not node:
         return "left out"
+    if "anyOf" in node:
+        return ", or ".join(expected(case) for case in _alternatives(node))
     if "enum" in node:
         return f"one of {', '.join(map(str, node['enum']))}"
+    return _of_its_type(node)
+
+
+def _of_its_type(node: dict[str, Any]) -> str:
     kind = node.get("type")
+    if kind == "string":
+        return f"text such as {node['examples'][0]}"
     if kind == "array":
         each = node.get("prefixItems") or [node["items"]]
         number = "whole numbers" if each[0]["type"] == "integer" else "numbers"
@@ -87,7 +100,7 @@ def expected(node: dict[str, Any] | None) -> str:
     if kind == "boolean":
         return "true or false"
     if kind == "object":
-        keys = ", ".join(node["properties"])
+        keys = ", ".join(node.get("properties", ()))
         return f"a name, or a mapping of {keys}" if _choices(node) else "a mapping, or left out"
     return ("a whole number" if kind == "integer" else "a number") + _range(node)
 
@@ -134,10 +147,14 @@ def hint(value: Any, node: dict[str, Any]) -> str:
     if not isinstance(value, str):
         return ""
     kinds = _kinds(node)
-    near = get_close_matches(value, _choices(node), n=1)
     # Names that differ in their number only (xresnet101, xresnet50) mean different things.
-    if near and re.sub("[0-9]", "", near[0]) != re.sub("[0-9]", "", value):
-        return f"; did you mean {near[0]}?"
+    for near in get_close_matches(value, _choices(node), n=5):
+        if re.sub("[0-9]", "", near) != re.sub("[0-9]", "", value):
+            return f"; did you mean {near}?"
+    with_class = ":".join(value.rsplit(".", 1))
+    patterns = [case["pattern"] for case in _alternatives(_names(node)) if "pattern" in case]
+    if any(re.search(pattern, with_class) for pattern in patterns):
+        return f"; did you mean {with_class}?"
     if kinds & {"number", "integer"} and is_number(value):
         return "; remove the quotes"
     words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
@@ -148,11 +165,11 @@ def hint(value: Any, node: dict[str, Any]) -> str:
 def json_schema() -> dict[str, Any]:
     """The config file's JSON Schema (draft 2020-12), for editors: every property with its description."""
     schema: dict[str, Any] = json.loads(json.dumps(experiment_schema()))
-    names = schema["$defs"]["Activation"]["properties"]["name"]["enum"]
+    names = schema["$defs"]["Activation"]["properties"]["name"]["anyOf"]
     activation = schema["properties"]["activation"]
     schema["properties"]["activation"] = {
         "description": activation["description"],
-        "anyOf": [{"type": "string", "enum": names}, {"$ref": activation["$ref"]}],
+        "anyOf": [*names, {"$ref": activation["$ref"]}],
     }
     # YAML reads `source: 160` as a number.
     source = schema["properties"]["source"]["anyOf"][0]

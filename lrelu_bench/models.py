@@ -5,11 +5,9 @@ Classification with Convolutional Neural Networks" (He et al. 2018): a stem of t
 pooling before the shortcut's 1x1 convolution, and the last batch norm of each block starting at zero.
 """
 
-from functools import partial
-
 from torch import Tensor, nn
 
-from lrelu_bench.activations.factory import ActivationFactory
+from lrelu_bench.activations.factory import ActivationFactory, activation_parameters
 from lrelu_bench.activations.general_form import norm_general_relu
 from lrelu_bench.activations.learned import LearnedReLU
 
@@ -107,12 +105,15 @@ def xresnet(
             net.append(ResBlock(expansion, ni, nh, stride, act))
             ni = nh * expansion
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ni, classes)])
-    net.apply(partial(_init, slope=init_slope))
+    _init(net, init_slope)
     return net
 
 
-def _init(module: nn.Module, slope: float) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, a=slope)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _init(net: nn.Module, slope: float) -> None:
+    of_activations = {id(parameter) for parameter in activation_parameters(net)}
+    for module in net.modules():
+        # A convolution inside a user's activation starts as that says.
+        if isinstance(module, nn.Conv2d | nn.Linear) and id(module.weight) not in of_activations:
+            nn.init.kaiming_normal_(module.weight, a=slope)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -54,10 +54,13 @@ def _train(
 ) -> dict[int, RunResult]:
     import torch
 
-    from lrelu_bench.runner import Unit, run
+    from lrelu_bench.runner import Unit, build_net, run
     from lrelu_bench.training.precision import choose_compute
 
     compute = choose_compute(device, experiment.precision)
+    if experiment.activation.is_custom:
+        # What is wrong with a user's class is said before any data is fetched.
+        build_net(experiment)
     for seed in seeds:
         RunFolder.of(output, experiment.slug, seed).require_writable()
     with watch_data(console) as progress:

@@ -11,7 +11,7 @@ from lrelu_bench.activations.learned import LearnedReLU, LearnedReLUv2
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 
-LEARNED = [name for name, spec in ACTIVATIONS.items() if spec.learned]
+LEARNED = [name for name in ACTIVATIONS if name.startswith("learned_relu")]
 
 
 def configured(name, **options):
@@ -114,16 +114,6 @@ def test_general_relu_is_the_course_formula_and_survives_backward():
     y.sum().backward()
     assert y.tolist() == pytest.approx([-0.6, 0.1, 6.0])
     assert x.grad.tolist() == pytest.approx([0.1, 1.0, 0.0])
-
-
-@pytest.mark.parametrize("name", list(ACTIVATIONS))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_dtype_and_memory_format_are_kept_under_autocast(name, dtype):
-    x = torch.randn(2, 8, 4, 4).to(dtype, memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(name, channels=8)(x.clone(memory_format=torch.preserve_format))
-    assert y.dtype == dtype
-    assert y.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", LEARNED)

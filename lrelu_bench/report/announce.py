@@ -1,14 +1,18 @@
 """What a user should know of an experiment before it runs."""
 
+from lrelu_bench.activations.custom import unrunnable
 from lrelu_bench.config import Experiment
 from lrelu_bench.leaderboard import load_board
 
 
 def remarks(experiment: Experiment) -> list[str]:
-    """One line each: that it leaves its protocol, that the leaderboard has no such cell."""
+    """One line each: that it leaves its protocol, cannot run from here, or has no cell on the leaderboard."""
     lines = []
     if experiment.deviations():
         lines.append(f"custom: {', '.join(experiment.deviations())}")
+    activation = experiment.activation
+    if activation.is_custom and (problem := unrunnable(activation.name, activation.code)):
+        lines.append(f"activation {activation.name} cannot run: {problem}")
     cell = (experiment.dataset, experiment.version, experiment.size, experiment.epochs)
     if experiment.dataset != "procedural" and load_board().row_of(*cell) is None:
         lines.append(

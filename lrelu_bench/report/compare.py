@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lrelu_bench.activations import ACTIVATIONS
+from lrelu_bench.activations import ACTIVATIONS, LEARNED
 from lrelu_bench.errors import BenchError
 from lrelu_bench.evidence import summarize
 from lrelu_bench.leaderboard import V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
@@ -173,9 +173,16 @@ def _likeness(result: RunResult) -> tuple[Any, ...]:
 
 
 def _in_force(activation: dict[str, Any]) -> dict[str, Any]:
-    """The options that are set, with 1 and 1.0 the same number."""
-    set_ = {key: value for key, value in activation.items() if value is not None}
+    """The options that are set, with 1 and 1.0 the same number, whatever key they stand below."""
+    set_ = {key: value for key, value in _flat(activation).items() if value is not None}
     return {key: float(value) if type(value) is int else value for key, value in set_.items()}
+
+
+def _flat(activation: dict[str, Any]) -> dict[str, Any]:
+    """Every option by its key in a config, below `activation`."""
+    options = activation.get("options")
+    named = {f"options.{key}": value for key, value in options.items()} if isinstance(options, dict) else {}
+    return {key: value for key, value in activation.items() if key != "options"} | named
 
 
 def rows(results: Iterable[RunResult]) -> list[CompareRow]:
@@ -269,9 +276,10 @@ def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:
 
 
 def _claims(run: RunResult) -> tuple[Claim, ...]:
-    """What the posts claimed: learned activations on the whole of v1 only."""
+    """What the posts claimed: learned ReLUs on the whole of v1 only."""
     spec = ACTIVATIONS.get(run.activation_name)
-    if spec is None or not spec.learned or run.version != "v1" or run.subset is not None:
+    posted = spec is not None and spec.implementation.startswith(LEARNED)
+    if not posted or run.version != "v1" or run.subset is not None:
         return ()
     cell = (run.dataset, run.version, run.size, run.epochs)
     return tuple(claim for claim in load_claims() if claim.fits(*cell, run.arch))
@@ -281,9 +289,10 @@ def activation_label(activation: dict[str, Any]) -> str:
     """The name and every option that is not the default, such as `learned_relu(layer, leak=0.1)`."""
     name = str(activation["name"])
     spec = ACTIVATIONS.get(name)
+    activation = _flat(activation)
     defaults: dict[str, Any] = {"weight_decay": 0.0}
     if spec:
-        defaults |= {**spec.options, "granularity": next(iter(spec.granularity), None)}
+        defaults |= {**spec.keys, "granularity": next(iter(spec.granularity), None)}
     known = ("granularity", "leak", "sub", "maxv", "weight_decay")
     options = [*known, *sorted(activation.keys() - {"name", *known})]
     changed = [key for key in options if activation.get(key) not in (None, defaults.get(key))]
@@ -294,4 +303,7 @@ def activation_label(activation: dict[str, Any]) -> str:
 def _option(key: str, value: Any) -> str:
     if key == "granularity":
         return str(value)
+    if key == "code":
+        return f"code {str(value)[:8]}"
+    key = key.removeprefix("options.")
     return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"

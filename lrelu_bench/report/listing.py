@@ -35,7 +35,7 @@ def activations() -> Text:
         learned = (
             f"learns {', '.join(spec.learned)} per {' or '.join(spec.granularity)}" if spec.learned else ""
         )
-        options = " ".join(f"{key}={'-' if v is None else format(v, 'g')}" for key, v in spec.options.items())
+        options = " ".join(f"{key}={'-' if v is None else format(v, 'g')}" for key, v in spec.keys.items())
         drawn.append(f"{name:<17}", style="bold").append(f"{learned}\n")
         drawn.append(f"    {spec.formula}\n    {options + '; ' if options else ''}{spec.reference}\n")
     drawn.rstrip()

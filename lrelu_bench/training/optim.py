@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lrelu_bench.activations.base import LearnedActivation
+from lrelu_bench.activations.factory import activation_parameters
 from lrelu_bench.protocols import Recipe
 
 
@@ -14,12 +14,14 @@ def parameter_groups(
 ) -> list[dict[str, list[nn.Parameter] | float]]:
     """Weights, norms-and-biases and activation parameters, each with its weight decay.
 
-    Grouped by module type: a rule by shape would decay (C, 1, 1) activation parameters by accident.
+    Grouped by where they are: a rule by shape would decay (C, 1, 1) activation parameters by accident. All
+    that is in an activation is the activation's, whatever its name or type.
     """
     decayed, plain, activation = [], [], []
+    of_activations = {id(parameter) for parameter in activation_parameters(net)}
     for module in net.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, LearnedActivation):
+            if id(parameter) in of_activations:
                 activation.append(parameter)
             elif name == "bias" or isinstance(module, nn.BatchNorm2d):
                 plain.append(parameter)
