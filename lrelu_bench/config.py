@@ -136,9 +136,9 @@ class Activation(BaseModel):
                     f"as options: {{{option}: {getattr(self, option):g}}}"
                 )
         for option in self.options or {}:
-            if not option.isidentifier():
+            if not option.isidentifier() or option == "channels":
                 raise ValueError(
-                    f"options are arguments of your class, and {option!r} cannot be one; rename it"
+                    f"options are arguments of your class, and {option!r} cannot be given; rename it"
                 )
 
     @property

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
+from lrelu_bench.activations import ACTIVATIONS
 from lrelu_bench.config import Experiment
 from lrelu_bench.strict_yaml import Key, is_number, key_name
 
@@ -61,7 +62,10 @@ def _properties(key: Key) -> dict[str, Any]:
 @cache
 def _known_keys() -> tuple[Key, ...]:
     top = [(name,) for name in _properties(())]
-    return (*top, *((*key, name) for key in top for name in _properties(key)))
+    below = [(*key, name) for key in top for name in _properties(key)]
+    # A mapping of free names in the schema; the package's own activations have these.
+    options = {("activation", *name.split(".")): None for spec in ACTIVATIONS.values() for name in spec.keys}
+    return (*top, *below, *(key for key in options if key not in below))
 
 
 def _kinds(node: dict[str, Any]) -> set[str]:

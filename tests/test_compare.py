@@ -118,6 +118,14 @@ def test_an_activation_with_other_options_never_shares_a_row():
     assert len(rows([run(activation=activation) for activation in other])) == 4
 
 
+def test_an_own_class_shares_a_row_with_its_own_code_and_options_alone():
+    own = {"name": "acts:Swoosh", "options": {"beta": 1}, "code": 64 * "a"}
+    same = own | {"options": {"beta": 1.0}}
+    other = (own | {"options": {"beta": 2}}, own | {"code": 64 * "b"})
+    runs = [run(seed=seed, activation=activation) for seed, activation in enumerate((own, same, *other))]
+    assert sorted(row.n for row in rows(runs)) == [1, 1, 2]
+
+
 def test_runs_that_differ_in_seed_machine_and_folder_share_a_row():
     (row,) = rows([run(0.55, seed=7, device="a GPU", experiment="b"), run(0.53, seed=2, commit="abc")])
     assert (row.seeds, row.accuracies, row.n) == ((2, 7), (53.0, pytest.approx(55.0)), 2)
@@ -194,6 +202,7 @@ def test_what_a_row_is_held_against(change, comparison, reason, difference):
         ({}, []),
         ({"activation": LEARNED, **V2}, []),
         ({"activation": LEARNED, "subset": 20}, []),
+        ({"activation": {"name": "prelu", "leak": 0.25, "granularity": "channel"}}, []),
     ],
 )
 def test_which_claims_stand_beside_a_row(change, names):
@@ -217,6 +226,13 @@ def test_diverged_runs_count_but_are_not_averaged():
         (LEARNED | {"maxv": 6, "weight_decay": 0.01}, "learned_relu(maxv=6, weight_decay=0.01)"),
         ({"name": "general_relu", "leak": 0.1, "sub": 0.4, "maxv": None}, "general_relu(leak=0.1, sub=0.4)"),
         ({"name": "swish", "beta": 1.5}, "swish(beta=1.5)"),
+        ({"name": "elu", "options": {"alpha": 1.0}, "weight_decay": 0.0}, "elu"),
+        ({"name": "elu", "options": {"alpha": 0.5}}, "elu(alpha=0.5)"),
+        (
+            {"name": "acts:Swoosh", "options": {"name": 2.0}, "code": 64 * "a"},
+            "acts:Swoosh(code aaaaaaaa, name=2)",
+        ),
+        ({"name": "elu", "options": "damaged"}, "elu"),
     ],
 )
 def test_a_label_says_every_option_that_is_not_the_default(activation, label):

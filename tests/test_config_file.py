@@ -281,6 +281,27 @@ def test_activation_without_a_name() -> None:
         ("version=2019-04-01", "version is '2019-04-01'; it must be one of v1, v2"),
         ("dataset=procedural", "dataset procedural is drawn by the package"),
         ("activation={name: relu, leak: 0.1}", "activation relu has no leak (it takes: no such options)"),
+        ("activation=gelo", "or text such as package.module:Class; did you mean gelu?"),
+        ("activation=learned_relu_v4", "Class; did you mean learned_relu?"),
+        ("activation=my_pkg.acts.Swoosh", "Class; did you mean my_pkg.acts:Swoosh?"),
+        ("activation='my-pkg:Swoosh'", "activation.name is 'my-pkg:Swoosh'; it must be one of relu, "),
+        ("activation='../acts:Swoosh'", "activation.name is '../acts:Swoosh'; it must be one of relu, "),
+        ("activation='[b]:Swoosh'", "activation.name is '[b]:Swoosh'; it must be one of relu, "),
+        (f"activation={'x' * 200}:Swoosh", "it must be one of relu, "),
+        ("activation=''", "activation.name is ''; it must be one of relu, "),
+        ("activation={name: elu, alpha: 1}", "unknown key activation.alpha (value 1); did you mean "
+         "activation.options.alpha?"),
+        ("activation={name: elu, leak: 1}", "activation elu has no leak (it takes: options.alpha); remove"),
+        ("activation={name: elu, options: {beta: 1}}", "has no options.beta (it takes: options.alpha); remo"),
+        ("activation={name: prelu, options: {leak: 1}}", "has no options.leak (it takes: leak); remove it"),
+        ("activation={name: elu, options: {alpha: x}}", "activation.options.alpha is 'x'; it must be a num"),
+        ("activation={name: elu, options: {alpha: .nan}}", "activation.options.alpha is nan; it must be a f"),
+        ("activation={name: elu, options: 3}", "activation.options is 3; it must be a mapping, or left out"),
+        ("activation={name: 'a:B', leak: 0.1}", "a class of your own takes it as options: {leak: 0.1}"),
+        ("activation={name: 'a:B', options: {a b: 1}}", "and 'a b' cannot be given; rename it"),
+        ("activation={name: 'a:B', options: {channels: 1}}", "and 'channels' cannot be given; rename it"),
+        ("activation={name: 'a:B', code: abc}", "activation.code is 'abc'; it must be text such as 0000"),
+        (f"activation={{name: relu, code: {'a' * 64}}}", "code belongs to a class of your own, and relu is"),
         ("activation=general_relu", "activation general_relu without leak, sub or maxv is plain relu"),
     ],
     ids=lambda text: text[:30],
@@ -436,6 +457,14 @@ def test_dump_reads_back_to_the_same_digest(protocol: str, name: str) -> None:
         assert dump_experiment(again) == dump_experiment(first)
 
 
+def test_dump_of_a_class_of_your_own(folder: Path) -> None:
+    (folder / "acts.py").write_text("")
+    first = load(VALID, "activation=acts:Swoosh", "activation.options.beta=2", "activation.granularity=layer")
+    text = dump_experiment(first)
+    assert load(text).digest == first.digest
+    assert dump_experiment(load(text)) == text
+
+
 def test_dump_of_the_procedural_data_set() -> None:
     first = load(VALID, "dataset=procedural", "version=v2", "size=64")
     assert load(dump_experiment(first)).digest == first.digest
@@ -477,6 +506,10 @@ def test_schema_describes_every_property() -> None:
         ("source: 160", True),
         ("source: '160'", True),
         ("activation: {name: relu}", True),
+        ("activation: my_pkg.acts:Swoosh", True),
+        ("activation: {name: 'acts:Swoosh', options: {beta: 1.5}}", True),
+        ("activation: my_pkg.acts.Swoosh", False),
+        ("activation: {name: elu, options: {alpha: x}}", False),
         ("lr: 0.01", True),
         ("leek: 1", False),
         ("activation: relo", False),
@@ -582,6 +615,8 @@ KEYS = [
     "recipe.eps",
     "activation.leak",
     "activation.name",
+    "activation.options",
+    "activation.options.alpha",
     "x",
     "recipe.stem",
 ]
