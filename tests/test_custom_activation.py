@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lrelu_bench import cli
 from lrelu_bench.activations.base import LearnedActivation
@@ -167,6 +168,17 @@ def test_the_kaiming_start_can_assume_its_leak(activation, leak, folder):
         torch.manual_seed(0)
         weights.append(build_net(experiment(activation, recipe={"init_slope": slope}))[0].weight)
     torch.testing.assert_close(weights[0], weights[1] * math.sqrt(1 + leak**2))
+
+
+def test_the_readmes_example_works(folder):
+    section = (ROOT / "README.md").read_text().partition("## Your own activation")[2].partition("\n## ")[0]
+    (folder / "acts.py").write_text(section.partition("```python\n")[2].partition("```")[0])
+    config = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    act = activation_factory(Activation.model_validate(config["activation"]))(3)
+    x = torch.linspace(-2, 2, 24).view(2, 3, 2, 2).bfloat16()
+    assert act(x).dtype == torch.bfloat16
+    torch.testing.assert_close(act(x.float()), x.float() * torch.sigmoid(1.5 * x.float()))
+    assert act.beta.shape == (3, 1, 1)
 
 
 # What makes two results the same.
