@@ -78,7 +78,10 @@ class TReLU(nn.Module):
 
 
 class SquaredReLU(nn.Module):
-    """The square of ReLU. Source: So et al. 2021 (Primer), arXiv:2109.08668."""
+    """The square of ReLU. A residual net squares each block's sum again, so outputs grow fast with depth.
+
+    Source: So et al. 2021 (Primer), arXiv:2109.08668.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(x)
