@@ -41,7 +41,8 @@ class NormAct(nn.Module):
         self.act = act(channels)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if isinstance(self.act, LearnedReLU):
+        # A user's subclass may compute something else from the same parameters.
+        if isinstance(self.act, LearnedReLU) and type(self.act).forward is LearnedReLU.forward:
             return norm_general_relu(x, self.norm, self.act.general_form(), residual)
         normalised = self.norm(x)
         return self.act(normalised if residual is None else normalised + residual)  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
 from lrelu_bench.config import Activation, Experiment
 from lrelu_bench.errors import BenchError
-from lrelu_bench.models import xresnet
+from lrelu_bench.models import NormAct, xresnet
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.runner import build_net
 from lrelu_bench.training.optim import parameter_groups
@@ -142,6 +142,21 @@ def test_its_parameters_are_the_activations_and_do_not_decay_unless_asked(name):
         decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
         assert {decay[key] for key in own} == {asked}
         assert {value for key, value in decay.items() if key not in own} == {1e-2}
+
+
+def test_a_subclass_of_the_packages_own_computes_its_own_forward(folder):
+    (folder / "acts.py").write_text(
+        "from lrelu_bench.activations.learned import LearnedReLU\n\n"
+        "class Negated(LearnedReLU):\n    def forward(self, x):\n        return -super().forward(x)\n"
+    )
+    starts = {"leak": 0.1, "sub": 0.2, "maxv": 3.0}
+    negated = Activation(name="acts:Negated", options=starts)
+    x = torch.randn(2, 4, 3, 3)
+    own, packages = (
+        NormAct(4, activation_factory(activation))(x)
+        for activation in (negated, Activation(name="learned_relu", **starts))
+    )
+    torch.testing.assert_close(own, -packages)
 
 
 def test_a_convolution_inside_starts_as_its_class_says():
