@@ -41,8 +41,8 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
     train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
-    # Weight, gradient, two moments, and Lookahead's slow copy, each fp32.
-    copies = 5 if recipe.optimizer == "ranger" else 4
+    # Weight, two moments and Lookahead's slow copy, each again in the last good state, and gradient; fp32.
+    copies = 9 if recipe.optimizer == "ranger" else 7
     kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
     return Plan(
         data=_data_sentence(experiment),

@@ -286,7 +286,7 @@ def test_json_parses_back_with_every_accuracy():
     assert document["rows"][0]["accuracies_pct"] == [54.0, 55.0, 53.6]
     assert document["rows"][0]["seeds"] == [0, 1, 2]
     assert document["rows"][0]["difference_points"] == -1.0
-    assert document["rows"][1]["diverged"] == [{"seed": 2, "epochs_done": 3, "accuracy": 10.0}]
+    assert document["rows"][1]["diverged"] == [{"seed": 2, "epoch": 3, "epochs_done": 3, "accuracy": 10.0}]
     assert [claim["accuracy"] for claim in document["rows"][1]["claims"]] == [56.4, None]
 
 
@@ -323,7 +323,7 @@ def test_no_mean_is_invented_where_every_run_diverged():
     printed = render(rows(all_gone), [], "table", 200)
     assert "2 (2 diverged)    diverged         –         –" in printed
     assert (
-        "seed 0 in epoch 1 (then at 10.0 %), seed 1 in epoch 2 (then at 10.0 %); there is no mean." in printed
+        "seed 0 in epoch 1 (last at 10.0 %), seed 1 in epoch 2 (last at 10.0 %); there is no mean." in printed
     )
     assert "n=1" not in printed
 

@@ -309,7 +309,7 @@ def test_all_problems_at_once_in_the_order_of_the_file() -> None:
         "did you mean imagewoof?",
         "x.yaml:4: size is 1; it must be a whole number from 32 to 512",
         "x.yaml:9: unknown key leek (value 1); remove it, or use one of source, subset, batch_size, mixup, "
-        "recipe, precision, seeds",
+        "recipe, precision, on_divergence, max_rewinds, seeds",
         "x.yaml:10: lr is 'x'; it must be a number above 0",
         "--set epochs=0: epochs is 0; it must be a whole number from 1 to 1000",
         "--set nonsense: this is not key.path=value; write it as activation.leak=0.1",

@@ -32,7 +32,15 @@ def activation_factory(activation: Activation) -> ActivationFactory:
         return lambda channels: GeneralReLU(**constants)
     module = _LEARNED[activation.name]
     per_channel = activation.granularity == "channel"
-    return lambda channels: module(channels if per_channel else None, **constants)
+    return lambda channels: _with_options(module(channels if per_channel else None, **constants), activation)
+
+
+def _with_options(module: LearnedActivation, activation: Activation) -> LearnedActivation:
+    """`module`, with the options of learning that are its own; the rest are the training loop's."""
+    module.learn_only(activation.learning)
+    if activation.ema is not None:
+        module.keep_averages(in_training=activation.ema_use == "forward")
+    return module
 
 
 def activation_parameter_count(net: nn.Module) -> int:
