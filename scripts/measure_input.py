@@ -20,6 +20,7 @@ from lrelu_bench.config_file import load_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, open_split
 from lrelu_bench.data.loader import Loader
+from lrelu_bench.results import EpochRow
 from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.loop import Fit
