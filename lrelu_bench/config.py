@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from lrelu_bench.activations import ACTIVATIONS, ActivationSpec, Granularity
 from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, lists_recipe, protocol_source
@@ -25,6 +25,9 @@ ActivationName = Literal[
     "learned_relu_v3",
     "learned_relu",
 ]
+
+# `Activation` is handed to pydantic as Python data, where strict rules take no list for a tuple.
+_ListAsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
 COMMON = ("batch_size", "lr", "mixup")
 """Recipe fields that a config sets at its top level, because they are what people change."""
@@ -70,12 +73,11 @@ class Activation(BaseModel):
         description="Learning rate of the activation's own parameters, as a multiple of the schedule's; "
         "left out, 1.",
     )
-    learn: tuple[str, ...] | None = Field(
+    learn: Annotated[tuple[str, ...], Field(min_length=1), _ListAsTuple] | None = Field(
         None,
-        min_length=1,
         description="Which parameters learn; the others keep their start; left out, all that can.",
     )
-    bounds: dict[str, tuple[float, float]] | None = Field(
+    bounds: dict[str, Annotated[tuple[float, float], _ListAsTuple]] | None = Field(
         None,
         min_length=1,
         description="Lower and upper bound by parameter, which no optimizer step leaves; left out, none.",

@@ -15,6 +15,7 @@ from run_results import LEARNED, ONE, V2, run, save, seeds
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.compare import activation_label, collect, rows
 from lrelu_bench.report.render import CompareTable, render, render_run_row
+from lrelu_bench.results import Divergence
 
 CUSTOM = {"protocol_label": "custom", "deviations": ["mixup 0.4 (protocol 0.0)"]}
 
@@ -205,7 +206,13 @@ def test_diverged_runs_count_but_are_not_averaged():
     (row,) = rows([*seeds(0.54, 0.55), run(0.1, seed=2, status="diverged", epochs_done=3)])
     assert (row.n, len(row.measured), row.mean) == (3, 2, pytest.approx(54.5))
     (one,) = row.diverged
-    assert (one.seed, one.epochs_done, one.accuracy) == (2, 3, 10.0)
+    assert (one.seed, one.epoch, one.epochs_done, one.accuracy) == (2, 3, 3, 10.0)
+
+
+def test_a_divergence_stands_with_the_epoch_it_was_in():
+    gone = Divergence(4, 388, "loss", None, None, 3, "stop", None)
+    printed = render(rows([run(0.3, status="diverged", epochs_done=3, divergences=[gone])]), [], "table", 200)
+    assert "seed 0 in epoch 4 (last at 30.0 %)" in printed
 
 
 @pytest.mark.parametrize(
@@ -217,6 +224,11 @@ def test_diverged_runs_count_but_are_not_averaged():
         (LEARNED | {"maxv": 6, "weight_decay": 0.01}, "learned_relu(maxv=6, weight_decay=0.01)"),
         ({"name": "general_relu", "leak": 0.1, "sub": 0.4, "maxv": None}, "general_relu(leak=0.1, sub=0.4)"),
         ({"name": "swish", "beta": 1.5}, "swish(beta=1.5)"),
+        (LEARNED | {"ema": 0.98, "ema_use": "evaluation"}, "learned_relu(ema=0.98)"),
+        (
+            LEARNED | {"bounds": {"sub": [0.0, 1.0], "leak": [0.0, 0.5]}, "learn": ["leak", "sub"]},
+            "learned_relu(leak in [0, 0.5], sub in [0, 1], learn=leak+sub)",
+        ),
     ],
 )
 def test_a_label_says_every_option_that_is_not_the_default(activation, label):
