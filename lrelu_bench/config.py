@@ -8,7 +8,16 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from lrelu_bench.activations import ACTIVATIONS, OWN_KEYS, ActivationSpec, Granularity
 from lrelu_bench.activations.custom import NAME_PATTERN, code_digest
@@ -35,6 +44,9 @@ ActivationName = Annotated[
         }
     ),
 ]
+
+# `Activation` is handed to pydantic as Python data, where strict rules take no list for a tuple.
+_ListAsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
 COMMON = ("batch_size", "lr", "mixup")
 """Recipe fields that a config sets at its top level, because they are what people change."""
@@ -72,6 +84,39 @@ class Activation(BaseModel):
     )
     weight_decay: float = Field(
         0.0, ge=0, le=1, description="Weight decay of the activation's own parameters."
+    )
+    lr_mult: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Learning rate of the activation's own parameters, as a multiple of the schedule's; "
+        "left out, 1.",
+    )
+    learn: Annotated[tuple[str, ...], Field(min_length=1), _ListAsTuple] | None = Field(
+        None,
+        description="Which parameters learn; the others keep their start; left out, all that can.",
+    )
+    bounds: dict[str, Annotated[tuple[float, float], _ListAsTuple]] | None = Field(
+        None,
+        min_length=1,
+        description="Lower and upper bound by parameter, which no optimizer step leaves; left out, none.",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential moving average of the parameters; left out, no average.",
+    )
+    ema_use: Literal["evaluation", "forward"] | None = Field(
+        None,
+        description="Where ema's average takes the place of the parameters: in evaluation alone (the "
+        "default), or in every forward pass, training included.",
+    )
+    freeze_at: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of training after which the parameters stay as they are; left out, never.",
     )
 
     options: dict[str, FiniteFloat] | None = Field(
@@ -146,6 +191,53 @@ class Activation(BaseModel):
         """Whether this is a user's class, not one of the package's own activations."""
         return ":" in self.name
 
+    @model_validator(mode="after")
+    def _options_of_learning(self) -> Self:
+        for option in ("lr_mult", "learn", "bounds", "ema", "freeze_at"):
+            if getattr(self, option) is not None and not (self.spec.learned or self.is_custom):
+                raise ValueError(f"activation {self.name} learns nothing, so it takes no {option}; remove it")
+        if self.ema_use is not None and self.ema is None:
+            raise ValueError("ema_use says where ema's average is used, but there is no ema; set ema as well")
+        self._check_learn()
+        self._check_bounds()
+        return self
+
+    def _check_learn(self) -> None:
+        learn = self.learn or ()
+        can = ", ".join(self.spec.learned)
+        for name in learn:
+            if name not in self.spec.learned and not self.is_custom:
+                raise ValueError(
+                    f"learn names {name!r}, which {self.name} does not learn (it learns: {can}); remove it"
+                )
+        if len(set(learn)) != len(learn):
+            raise ValueError(f"learn names a parameter twice ({', '.join(learn)}); list each once")
+
+    def _check_bounds(self) -> None:
+        for name, (low, high) in (self.bounds or {}).items():
+            if name not in self.learning and not (self.is_custom and self.learn is None):
+                raise ValueError(
+                    f"bounds are set for {name!r}, which does not learn (what learns: "
+                    f"{', '.join(self.learning)}); remove them"
+                )
+            if low >= high:
+                raise ValueError(
+                    f"bounds.{name} is [{low:g}, {high:g}]; the first must be below the second; swap them"
+                )
+            start = self.constants.get(name)
+            if start is not None and not low <= start <= high:
+                raise ValueError(
+                    f"bounds.{name} is [{low:g}, {high:g}], but {name} starts at {start:g}; "
+                    f"widen the bounds or set {name} inside them"
+                )
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The parameters that receive a gradient, in the registry's order; of a user's class, those named."""
+        if self.is_custom:
+            return self.learn or ()
+        return tuple(name for name in self.spec.learned if self.learn is None or name in self.learn)
+
     @property
     def spec(self) -> ActivationSpec:
         """The registry's entry; of a user's class it knows nothing but the name."""
@@ -159,11 +251,24 @@ class Activation(BaseModel):
         return {key: float(v) for key, v in values.items() if v is not None}
 
     def resolved(self) -> Self:
-        """The same activation with every default written out."""
+        """The same activation with every default written out.
+
+        The options of learning stay None where they change nothing: results are keyed on what is written
+        here, and most are older than these options.
+        """
         constants = self.constants
         own = {} if self.is_custom else {key: constants.pop(key) for key in OWN_KEYS if key in constants}
         granularity = self.granularity or next(iter(self.spec.granularity), None)
-        return self.model_copy(update={**own, "options": constants or None, "granularity": granularity})
+        return self.model_copy(
+            update={
+                **own,
+                "options": constants or None,
+                "granularity": granularity,
+                "lr_mult": None if self.lr_mult == 1 else self.lr_mult,
+                "learn": None if self.learning == self.spec.learned else self.learning,
+                "ema_use": self.ema_use or ("evaluation" if self.ema is not None else None),
+            }
+        )
 
 
 class Experiment(BaseModel):
@@ -208,6 +313,14 @@ class Experiment(BaseModel):
         description="auto: bf16 where the hardware computes in it, else fp16 on CUDA and fp32 on a CPU. "
         "fp16 needs CUDA and scales the loss.",
     )
+    on_divergence: Literal["stop", "rewind"] = Field(
+        "stop",
+        description="When the loss or an activation's parameter is not finite: stop, or rewind to the end of "
+        "the last good epoch, halve the activation's learning rate and go on.",
+    )
+    max_rewinds: int | None = Field(
+        None, ge=1, le=100, description="rewind: how often at most in a run, before it stops; left out, 3."
+    )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         (0,), min_length=1, description="One run each: everything random in a run follows from its seed."
     )
@@ -224,6 +337,13 @@ class Experiment(BaseModel):
         starts = {None, self.protocol_recipe.div_start}
         if self.effective_recipe.schedule != "one_cycle" and self._changes().get("div_start") not in starts:
             raise ValueError("recipe.div_start belongs to the one_cycle schedule; remove it")
+        if self.max_rewinds is not None and self.on_divergence != "rewind":
+            raise ValueError("max_rewinds belongs to on_divergence: rewind; remove it, or set that")
+        if self.on_divergence == "rewind" and not (self.activation.spec.learned or self.activation.is_custom):
+            raise ValueError(
+                f"on_divergence rewind halves the learning rate of what the activation learns, but "
+                f"{self.activation.name} learns nothing; use stop"
+            )
         return self
 
     def _changes(self) -> dict[str, Any]:
@@ -240,6 +360,11 @@ class Experiment(BaseModel):
     def effective_recipe(self) -> Recipe:
         """The recipe in force: the protocol's with this config's changes."""
         return Recipe.model_validate({**self.protocol_recipe.model_dump(), **self._changes()})
+
+    @property
+    def effective_max_rewinds(self) -> int:
+        """How often a run may go back to its last good epoch; 0 where it stops instead."""
+        return 0 if self.on_divergence == "stop" else self.max_rewinds or 3
 
     @property
     def effective_source(self) -> Source | None:
@@ -259,6 +384,8 @@ class Experiment(BaseModel):
             phrases.append("the recipe of Imagewoof 128 px, 5 epochs (the board lists none for this cell)")
         if self.subset is not None:
             phrases.append(f"subset of {self.subset} images per class")
+        if self.effective_max_rewinds:
+            phrases.append(f"up to {self.effective_max_rewinds} rewinds after a divergence (protocol 0)")
         return phrases
 
     @property
@@ -271,6 +398,7 @@ class Experiment(BaseModel):
         recipe = self.effective_recipe.model_dump(mode="json")
         return {
             **self.model_dump(mode="json", exclude={"recipe", "activation", "source", *COMMON}),
+            "max_rewinds": self.effective_max_rewinds or None,
             "source": self.effective_source,
             "activation": self.activation.resolved().model_dump(mode="json", exclude_none=True),
             **{key: recipe.pop(key) for key in COMMON},
@@ -281,6 +409,9 @@ class Experiment(BaseModel):
     def digest(self) -> str:
         """Twelve hex digits of everything that decides the numbers, the seed apart."""
         decides = {key: value for key, value in self.resolved().items() if key != "seeds"}
+        if self.on_divergence == "stop":
+            # Results older than these keys stopped as well, and keep their digest.
+            del decides["on_divergence"], decides["max_rewinds"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -51,6 +51,7 @@ def _below(node: dict[str, Any], part: str | int) -> dict[str, Any] | None:
         prefix = node.get("prefixItems", [])
         found = prefix[part] if part < len(prefix) else node.get("items")
     else:
+        # Where any name may stand, `additionalProperties` is what its value must be; elsewhere it is false.
         found = node.get("properties", {}).get(part) or node.get("additionalProperties") or None
     return found
 
@@ -98,15 +99,27 @@ def _of_its_type(node: dict[str, Any]) -> str:
     if kind == "string":
         return f"text such as {node['examples'][0]}"
     if kind == "array":
-        each = node.get("prefixItems") or [node["items"]]
-        number = "whole numbers" if each[0]["type"] == "integer" else "numbers"
-        return f"a list of {len(each)} {number}" if "prefixItems" in node else f"a list of {number}: [0, 1]"
+        return _expected_list(node)
     if kind == "boolean":
         return "true or false"
     if kind == "object":
-        keys = ", ".join(node.get("properties", ()))
-        return f"a name, or a mapping of {keys}" if _choices(node) else "a mapping, or left out"
+        return _expected_mapping(node)
     return ("a whole number" if kind == "integer" else "a number") + _range(node)
+
+
+def _expected_list(node: dict[str, Any]) -> str:
+    each = node.get("prefixItems") or [node["items"]]
+    if each[0]["type"] == "string":
+        return "a list of names: [leak, sub]"
+    number = "whole numbers" if each[0]["type"] == "integer" else "numbers"
+    return f"a list of {len(each)} {number}" if "prefixItems" in node else f"a list of {number}: [0, 1]"
+
+
+def _expected_mapping(node: dict[str, Any]) -> str:
+    if "properties" not in node:
+        return f"a mapping from each name to {expected(node['additionalProperties'])}"
+    keys = ", ".join(node["properties"])
+    return f"a name, or a mapping of {keys}" if _choices(node) else "a mapping, or left out"
 
 
 def _range(node: dict[str, Any]) -> str:

@@ -8,8 +8,7 @@ pooling before the shortcut's 1x1 convolution, and the last batch norm of each b
 from torch import Tensor, nn
 
 from lrelu_bench.activations.factory import ActivationFactory, activation_parameters
-from lrelu_bench.activations.general_form import norm_general_relu
-from lrelu_bench.activations.learned import LearnedReLU
+from lrelu_bench.activations.norm_act import NormAct
 
 LAYERS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
     "xresnet18": (1, (2, 2, 2, 2)),
@@ -21,31 +20,6 @@ LAYERS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
 
 def _conv(ni: int, nf: int, ks: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(ni, nf, ks, stride=stride, padding=ks // 2, bias=False)
-
-
-class NormAct(nn.Module):
-    """Batch normalisation, a residual where there is one, and the site's activation.
-
-    They are one module because they are one pass over memory where the activation allows it.
-
-    Args:
-        channels: of the input.
-        act: makes the activation of a site.
-        zero_norm: whether the normalisation's weight starts at 0 instead of 1.
-    """
-
-    def __init__(self, channels: int, act: ActivationFactory, zero_norm: bool = False) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        nn.init.constant_(self.norm.weight, 0.0 if zero_norm else 1.0)
-        self.act = act(channels)
-
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        # A user's subclass may compute something else from the same parameters.
-        if isinstance(self.act, LearnedReLU) and type(self.act).forward is LearnedReLU.forward:
-            return norm_general_relu(x, self.norm, self.act.general_form(), residual)
-        normalised = self.norm(x)
-        return self.act(normalised if residual is None else normalised + residual)  # type: ignore[no-any-return]
 
 
 class ResBlock(nn.Module):

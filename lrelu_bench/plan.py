@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.config import Experiment
 from lrelu_bench.data.archives import data_home, sources, state
 from lrelu_bench.data.datasets import archive_of, expected_counts
@@ -41,8 +42,8 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
     train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
-    # Weight, gradient, two moments, and Lookahead's slow copy, each fp32.
-    copies = 5 if recipe.optimizer == "ranger" else 4
+    # Weight, two moments and Lookahead's slow copy, each again in the last good state, and gradient; fp32.
+    copies = 9 if recipe.optimizer == "ranger" else 7
     kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
     return Plan(
         data=_data_sentence(experiment),
@@ -66,8 +67,10 @@ def saved_bytes(net: nn.Module, size: int, item: int) -> int:
         if not getattr(module, "inplace", False):
             kept += output.numel() * item
 
-    leaves = [module for module in net.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(count) for module in leaves]
+    fused = [module for module in net.modules() if isinstance(module, NormAct) and module.fused_act]
+    inside = {id(part) for module in fused for part in module.modules()}
+    leaves = [module for module in net.modules() if not list(module.children()) and id(module) not in inside]
+    handles = [module.register_forward_hook(count) for module in [*leaves, *fused]]
     with torch.inference_mode():
         net.eval()(torch.zeros(1, 3, size, size))
     for handle in handles:

@@ -5,7 +5,8 @@ results/<experiment>/seed-<n>/
     environment.json   versions, hardware, commit, data digest
     epochs.jsonl       one line per finished epoch
     result.json        the run's `RunResult`
-    predictions.npz    predicted and true class of every validation image, final epoch
+    predictions.npz    predicted and true class of every validation image, final epoch; of a complete run
+    last_good.pt       the net's state after the last epoch whose numbers were finite; of a diverged run
 """
 
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin
@@ -21,10 +22,18 @@ from typing import Any, Literal, Self, get_args, get_origin
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
-FILES = ("config.yaml", "environment.json", "epochs.jsonl", "predictions.npz", "result.json")
+FILES = (
+    "config.yaml",
+    "environment.json",
+    "epochs.jsonl",
+    "last_good.pt",
+    "predictions.npz",
+    "result.json",
+)
 """What a run's folder holds."""
 
 Status = Literal["running", "complete", "diverged"]
+Action = Literal["stop", "rewind"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,29 @@ class EpochRow:
     train_seconds: float
     valid_seconds: float
     images_per_second: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where the numbers of a run stopped being finite, and what was done about it."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimizer step of the whole run, from 1."""
+    parameter: str
+    """What went first: `loss`, `valid_loss`, or a parameter of an activation, such as `leak`."""
+    layer: str | None
+    """Module path, such as `4.convs.2`. Of a parameter, its activation; of the loss, the first batch norm
+    whose input was not finite either; None where there is none."""
+    depth: int | None
+    """Of a parameter, the place of its activation among all of them, from 0 at the input."""
+    last_good_epoch: int
+    """The last epoch that ended with finite numbers; 0 is the start."""
+    action: Action
+    """`stop`, or `rewind` to the end of that epoch."""
+    activation_lr_mult: float | None
+    """After a rewind, what the schedule's learning rate is multiplied by for the activations' parameters."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +123,13 @@ class RunResult:
     started: str
     finished: str | None
     schema_version: int = SCHEMA_VERSION
+    divergences: list[Divergence] = field(default_factory=list)
+    """In the order they happened; results from before this field have none, diverged or not."""
+
+    @property
+    def diverged_in(self) -> int:
+        """The epoch (from 1) that the last divergence was in."""
+        return self.divergences[-1].epoch if self.divergences else self.epochs_done
 
     @property
     def activation_name(self) -> str:
@@ -227,36 +266,51 @@ def load_result(folder: Path) -> RunResult:
 
 
 def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
-    """A `RunResult` whose every field is there and of its type."""
-    missing = [field.name for field in fields(RunResult) if field.name not in raw]
-    if missing:
-        raise BenchError(f"{path}: damaged, missing {', '.join(missing)}")
-    for field in fields(RunResult):
-        problem = _problem(field.type, raw[field.name])
-        if problem:
-            raise BenchError(f"{path}: damaged, {field.name} is {raw[field.name]!r}, not {problem}")
-    if not isinstance(raw["activation"], dict) or not isinstance(raw["activation"].get("name"), str):
+    """A `RunResult` whose every field is there, unless it has a default, and of its type."""
+    values = _fields_of(RunResult, raw, f"{path}: damaged, ")
+    if not isinstance(values["activation"], dict) or not isinstance(values["activation"].get("name"), str):
         raise BenchError(f"{path}: damaged, activation has no name")
     for name in ("valid_images", "train_images", "size", "epochs", "batch_size"):
-        if raw[name] < 1:
-            raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a count")
+        if values[name] < 1:
+            raise BenchError(f"{path}: damaged, {name} is {values[name]}, not a count")
     try:
         json.dumps(raw, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise BenchError(f"{path}: damaged, text that is not Unicode ({error.reason})") from error
     for name in ("final_accuracy", "best_accuracy"):
-        if raw[name] is not None and not 0 <= raw[name] <= 1:
-            raise BenchError(f"{path}: damaged, {name} is {raw[name]}, not a share between 0 and 1")
-    return RunResult(**{field.name: raw[field.name] for field in fields(RunResult)})
+        if values[name] is not None and not 0 <= values[name] <= 1:
+            raise BenchError(f"{path}: damaged, {name} is {values[name]}, not a share between 0 and 1")
+    if "divergences" in values:
+        values["divergences"] = [
+            Divergence(**_fields_of(Divergence, one, f"{path}: damaged, divergences[{i}]: "))
+            for i, one in enumerate(values["divergences"])
+        ]
+    return RunResult(**values)
+
+
+def _fields_of(kind: type[RunResult | Divergence], raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values of the class's fields; raises `BenchError`, which begins with `where`, for a bad one."""
+    optional = [one.name for one in fields(kind) if one.default_factory is not MISSING]
+    missing = [one.name for one in fields(kind) if one.name not in raw and one.name not in optional]
+    if missing:
+        raise BenchError(f"{where}missing {', '.join(missing)}")
+    values = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+    for one in fields(kind):
+        problem = _problem(one.type, values[one.name]) if one.name in values else None
+        if problem:
+            raise BenchError(f"{where}{one.name} is {values[one.name]!r}, not {problem}")
+    return values
 
 
 def _problem(kind: Any, value: Any) -> str | None:
     """What a value should have been, where it is not of its field's type."""
-    if kind is Status:
-        return None if value in get_args(Status) else " or ".join(get_args(Status))
+    if get_origin(kind) is Literal:
+        return None if value in get_args(kind) else " or ".join(get_args(kind))
     if get_origin(kind) is list:
-        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        return None if fits else "a list of text"
+        (item_kind,) = get_args(kind)
+        name, item_type = ("text", str) if item_kind is str else ("mappings", dict)
+        fits = isinstance(value, list) and all(isinstance(item, item_type) for item in value)
+        return None if fits else f"a list of {name}"
     # `int | None` is int, and None as well.
     allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if allowed[0] not in _CHECKED or (value is None and NoneType in allowed):

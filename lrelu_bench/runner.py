@@ -17,7 +17,7 @@ from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
 from lrelu_bench.models import xresnet
-from lrelu_bench.results import EpochRow, RunFolder, RunResult, write_atomically
+from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.training.loop import Fit, Step
 from lrelu_bench.training.precision import Compute, return_freed_memory
 
@@ -30,6 +30,9 @@ class Watcher(Protocol):
 
     def epoch(self, row: EpochRow, epochs: int) -> None:
         """Called after each epoch."""
+
+    def divergence(self, divergence: Divergence) -> None:
+        """Called where an epoch broke."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,26 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
         compute=unit.compute,
         seed=unit.seed,
         on_step=watcher.step,
-        activation_weight_decay=experiment.activation.weight_decay,
+        activation=experiment.activation,
+        max_rewinds=experiment.effective_max_rewinds,
     )
     rows: list[EpochRow] = []
-    for row in fit.epochs(experiment.epochs):
-        rows.append(row)
-        result = _after_epoch(result, rows, time.perf_counter() - started, unit.compute)
-        if result.status != "running":
+    for event in fit.epochs(experiment.epochs):
+        if isinstance(event, EpochRow):
+            rows.append(event)
+            result = _after_epoch(result, rows)
+        else:
+            result = replace(result, divergences=[*result.divergences, event])
+        result = _so_far(result, time.perf_counter() - started, unit.compute)
+        if result.status == "complete":
             write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
+        elif result.status == "diverged":
+            write_atomically(folder.path / "last_good.pt", _saved(fit.last_good.weights))
         folder.update(rows, result)
-        watcher.epoch(row, experiment.epochs)
+        if isinstance(event, EpochRow):
+            watcher.epoch(event, experiment.epochs)
+        else:
+            watcher.divergence(event)
     folder.take_place_of(unit.folder)
     return result
 
@@ -146,24 +159,34 @@ def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
     )
 
 
-def _after_epoch(result: RunResult, rows: list[EpochRow], wall_seconds: float, compute: Compute) -> RunResult:
+def _after_epoch(result: RunResult, rows: list[EpochRow]) -> RunResult:
     last, best = rows[-1], max(rows, key=lambda row: row.accuracy)
     seconds = sum(row.train_seconds for row in rows)
     images = sum(row.train_seconds * row.images_per_second for row in rows)
-    result = replace(
+    return replace(
         result,
         epochs_done=last.epoch,
         final_accuracy=last.accuracy,
         best_accuracy=best.accuracy,
         best_epoch=best.epoch,
-        wall_seconds=wall_seconds,
         images_per_second=images / seconds,
-        peak_memory_bytes=_peak_memory(compute),
     )
-    if not np.isfinite([last.train_loss, last.valid_loss]).all():
+
+
+def _so_far(result: RunResult, wall_seconds: float, compute: Compute) -> RunResult:
+    """`result` with what the run has used so far; finished where the run is."""
+    result = replace(result, wall_seconds=wall_seconds, peak_memory_bytes=_peak_memory(compute))
+    if any(divergence.action == "stop" for divergence in result.divergences):
         return replace(result, status="diverged", finished=_now())
-    done = last.epoch == result.epochs
+    done = result.epochs_done == result.epochs
     return replace(result, status="complete", finished=_now()) if done else result
+
+
+def _saved(weights: dict[str, torch.Tensor]) -> bytes:
+    """A net's state as `torch.load(..., weights_only=True)` reads it."""
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getvalue()
 
 
 def _packed(predictions: np.ndarray, split: Split) -> bytes:

@@ -14,6 +14,7 @@ from lrelu_bench.report.render import render_run_row
 from lrelu_bench.results import RunFolder, RunResult
 
 if TYPE_CHECKING:
+    from lrelu_bench.runner import Unit
     from lrelu_bench.training.precision import DeviceName
 
 
@@ -88,8 +89,22 @@ def _train(
                 f"size {experiment.size}, {experiment.arch}; lower one of them ({error})"
             ) from error
         if results[seed].status == "diverged":
-            console.say(f"seed {seed}: diverged in epoch {results[seed].epochs_done}; it counts as a run")
+            console.say(
+                f"seed {seed}: diverged in epoch {results[seed].diverged_in}; {_after_diverging(unit)}"
+            )
     return results
+
+
+def _after_diverging(unit: "Unit") -> str:
+    remedies = ["lower lr"]
+    if unit.experiment.activation.spec.learned or unit.experiment.activation.is_custom:
+        remedies += ["lower activation.lr_mult", "set activation.bounds"]
+        if unit.experiment.on_divergence == "stop":
+            remedies.append("set on_divergence=rewind")
+    return (
+        f"it counts as a run, and the last good weights are in {unit.folder.path / 'last_good.pt'}; "
+        f"for another outcome {' or '.join(remedies)}"
+    )
 
 
 def _announcement(experiment: Experiment) -> list[str]:

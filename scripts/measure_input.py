@@ -20,6 +20,7 @@ from lrelu_bench.config_file import load_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, open_split
 from lrelu_bench.data.loader import Loader
+from lrelu_bench.results import EpochRow
 from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.loop import Fit
@@ -44,7 +45,7 @@ def main() -> None:
     block = Split(split.source, shuffled, split.valid[:2])
     recipe = experiment.effective_recipe
     loader = Loader(block, recipe, experiment.size, seed=0, pin=compute.device.type == "cuda")
-    fit = Fit(build_net(experiment), loader, recipe, compute, seed=0)
+    fit = Fit(build_net(experiment), loader, recipe, compute, seed=0, activation=experiment.activation)
 
     if compute.device.type == "cpu":
         return_freed_memory()
@@ -55,7 +56,10 @@ def main() -> None:
 
 def epoch_rate(fit: Fit) -> float:
     """Images/s of one short epoch of the product's own loop, validation excluded."""
-    return next(iter(fit.epochs(1))).images_per_second
+    row = next(iter(fit.epochs(1)))
+    if not isinstance(row, EpochRow):
+        raise SystemExit("the epoch diverged; lower lr")
+    return row.images_per_second
 
 
 def ready_rate(fit: Fit, compute: Compute, steps: int) -> float:

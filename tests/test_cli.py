@@ -106,6 +106,21 @@ def test_run_trains_finds_and_forces(call, tmp_path):
     assert "complete already" in out, "a run's config.yaml is the same experiment"
 
 
+def test_a_diverged_run_says_where_what_and_what_to_do(call):
+    code, out, _ = call(
+        "run", "quickstart", *TINY, "--set", "epochs=2", "--set", "lr=1e30", "--output", "out"
+    )
+    assert code == 0
+    assert re.search(r"^epoch \d diverged: .+ was not finite at step \d+; stopped; the last good", out, re.M)
+    (line,) = re.findall(r"^seed 0: diverged in epoch .+", out, re.M)
+    assert re.fullmatch(
+        r"seed 0: diverged in epoch \d; it counts as a run, and the last good weights are in "
+        r"out/\S+/seed-0/last_good\.pt; for another outcome lower lr or lower activation\.lr_mult or "
+        r"set activation\.bounds or set on_divergence=rewind",
+        line,
+    )
+
+
 def test_seeds_are_one_run_each(call, tmp_path):
     code, out, _ = call("run", "quickstart", *TINY, "--set", "epochs=1", "--seeds", "0,2", "--output", "out")
     assert code == 0
@@ -120,7 +135,7 @@ def test_a_dry_run_writes_nothing(call, tmp_path):
     assert code == 0
     assert "steps        97 an epoch, 485 a run" in out
     assert "imagewoof2-160: fetched at the first run" in out
-    assert "memory       about 1.9 GB" in out
+    assert "memory       about 2.1 GB" in out
     assert out.count("to be trained") == 2
     assert list(tmp_path.iterdir()) == []
     assert yaml.safe_load(out[out.index("dataset:") : out.index("data  ")])["batch_size"] == 128

@@ -15,6 +15,7 @@ from run_results import LEARNED, ONE, V2, run, save, seeds
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.compare import activation_label, collect, rows
 from lrelu_bench.report.render import CompareTable, render, render_run_row
+from lrelu_bench.results import Divergence
 
 CUSTOM = {"protocol_label": "custom", "deviations": ["mixup 0.4 (protocol 0.0)"]}
 
@@ -214,7 +215,13 @@ def test_diverged_runs_count_but_are_not_averaged():
     (row,) = rows([*seeds(0.54, 0.55), run(0.1, seed=2, status="diverged", epochs_done=3)])
     assert (row.n, len(row.measured), row.mean) == (3, 2, pytest.approx(54.5))
     (one,) = row.diverged
-    assert (one.seed, one.epochs_done, one.accuracy) == (2, 3, 10.0)
+    assert (one.seed, one.epoch, one.epochs_done, one.accuracy) == (2, 3, 3, 10.0)
+
+
+def test_a_divergence_stands_with_the_epoch_it_was_in():
+    gone = Divergence(4, 388, "loss", None, None, 3, "stop", None)
+    printed = render(rows([run(0.3, status="diverged", epochs_done=3, divergences=[gone])]), [], "table", 200)
+    assert "seed 0 in epoch 4 (last at 30.0 %)" in printed
 
 
 @pytest.mark.parametrize(
@@ -233,6 +240,11 @@ def test_diverged_runs_count_but_are_not_averaged():
             "acts:Swoosh(code aaaaaaaa, name=2)",
         ),
         ({"name": "elu", "options": "damaged"}, "elu"),
+        (LEARNED | {"ema": 0.98, "ema_use": "evaluation"}, "learned_relu(ema=0.98)"),
+        (
+            LEARNED | {"bounds": {"sub": [0.0, 1.0], "leak": [0.0, 0.5]}, "learn": ["leak", "sub"]},
+            "learned_relu(leak in [0, 0.5], sub in [0, 1], learn=leak+sub)",
+        ),
     ],
 )
 def test_a_label_says_every_option_that_is_not_the_default(activation, label):
@@ -302,7 +314,7 @@ def test_json_parses_back_with_every_accuracy():
     assert document["rows"][0]["accuracies_pct"] == [54.0, 55.0, 53.6]
     assert document["rows"][0]["seeds"] == [0, 1, 2]
     assert document["rows"][0]["difference_points"] == -1.0
-    assert document["rows"][1]["diverged"] == [{"seed": 2, "epochs_done": 3, "accuracy": 10.0}]
+    assert document["rows"][1]["diverged"] == [{"seed": 2, "epoch": 3, "epochs_done": 3, "accuracy": 10.0}]
     assert [claim["accuracy"] for claim in document["rows"][1]["claims"]] == [56.4, None]
 
 
@@ -339,7 +351,7 @@ def test_no_mean_is_invented_where_every_run_diverged():
     printed = render(rows(all_gone), [], "table", 200)
     assert "2 (2 diverged)    diverged         –         –" in printed
     assert (
-        "seed 0 in epoch 1 (then at 10.0 %), seed 1 in epoch 2 (then at 10.0 %); there is no mean." in printed
+        "seed 0 in epoch 1 (last at 10.0 %), seed 1 in epoch 2 (last at 10.0 %); there is no mean." in printed
     )
     assert "n=1" not in printed
 

@@ -86,6 +86,51 @@ def test_resolved_leaves_nothing_open() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr_mult": 1},
+        {"learn": ["sub", "leak"]},
+        {"learn": None, "bounds": None, "ema": None, "freeze_at": None},
+    ],
+    ids=str,
+)
+def test_options_of_learning_that_change_nothing_keep_the_digest(options: dict[str, Any]) -> None:
+    same = experiment(activation={"name": "learned_relu_v3", **options})
+    assert same.digest == experiment().digest == experiment(on_divergence="stop").digest
+
+
+def test_every_option_of_learning_is_another_experiment() -> None:
+    options: list[dict[str, Any]] = [
+        {},
+        {"lr_mult": 0.1},
+        {"learn": ["sub"]},
+        {"bounds": {"leak": [0, 0.5]}},
+        {"bounds": {"leak": [0, 0.4]}},
+        {"ema": 0.98},
+        {"ema": 0.98, "ema_use": "forward"},
+        {"freeze_at": 0.5},
+    ]
+    configs = [experiment(activation={"name": "learned_relu_v3", **each}) for each in options]
+    configs += [experiment(on_divergence="rewind"), experiment(on_divergence="rewind", max_rewinds=1)]
+    assert len({config.digest for config in configs}) == len(configs)
+    for config in configs:
+        again = Experiment.model_validate(config.resolved())
+        assert again.resolved() == config.resolved()
+    assert (
+        configs[5].digest
+        == experiment(activation={"name": "learned_relu_v3", "ema": 0.98, "ema_use": "evaluation"}).digest
+    )
+    assert experiment(on_divergence="rewind", max_rewinds=3).digest == configs[-2].digest
+
+
+def test_a_run_that_may_rewind_leaves_its_protocol() -> None:
+    config = experiment(on_divergence="rewind")
+    assert config.effective_max_rewinds == 3
+    assert config.deviations() == ["up to 3 rewinds after a divergence (protocol 0)"]
+    assert experiment().effective_max_rewinds == 0
+
+
 def test_lr_and_batch_of_a_board_cell_are_those_of_one_device() -> None:
     recipe = experiment().effective_recipe
     assert (recipe.batch_size, recipe.lr) == (128, pytest.approx(1.5e-3))

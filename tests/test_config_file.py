@@ -303,6 +303,24 @@ def test_activation_without_a_name() -> None:
         ("activation={name: 'a:B', code: abc}", "activation.code is 'abc'; it must be text such as 0000"),
         (f"activation={{name: relu, code: {'a' * 64}}}", "code belongs to a class of your own, and relu is"),
         ("activation=general_relu", "activation general_relu without leak, sub or maxv is plain relu"),
+        ("activation={name: learned_relu, ema: 1}",
+         "activation.ema is 1; it must be a number above 0 and below 1"),
+        ("activation={name: learned_relu, freeze_at: 0}",
+         "activation.freeze_at is 0; it must be a number above 0 and at most 1"),
+        ("activation={name: learned_relu, learn: sub}",
+         "activation.learn is 'sub'; it must be a list of names: [leak, sub]"),
+        ("activation={name: learned_relu, learn: []}",
+         "activation.learn is []; it must be a list of names: [leak, sub]"),
+        ("activation={name: learned_relu, bounds: [0, 1]}",
+         "activation.bounds is [0, 1]; it must be a mapping from each name to a list of 2 numbers"),
+        ("activation={name: learned_relu, bounds: {leak: 0.5}}",
+         "activation.bounds.leak is 0.5; it must be a list of 2 numbers"),
+        ("activation={name: learned_relu, bounds: {leak: [0, .inf]}}",
+         "activation.bounds.leak[1] is inf; it must be a finite number"),
+        ("activation={name: learned_relu, ema: 0.9, ema_use: forwards}",
+         "activation.ema_use is 'forwards'; it must be one of evaluation, forward; did you mean forward?"),
+        ("on_divergence=retry", "on_divergence is 'retry'; it must be one of stop, rewind"),
+        ("max_rewinds=2", "max_rewinds belongs to on_divergence: rewind; remove it, or set that"),
     ],
     ids=lambda text: text[:30],
 )  # fmt: skip
@@ -330,7 +348,7 @@ def test_all_problems_at_once_in_the_order_of_the_file() -> None:
         "did you mean imagewoof?",
         "x.yaml:4: size is 1; it must be a whole number from 32 to 512",
         "x.yaml:9: unknown key leek (value 1); remove it, or use one of source, subset, batch_size, mixup, "
-        "recipe, precision, seeds",
+        "recipe, precision, on_divergence, max_rewinds, seeds",
         "x.yaml:10: lr is 'x'; it must be a number above 0",
         "--set epochs=0: epochs is 0; it must be a whole number from 1 to 1000",
         "--set nonsense: this is not key.path=value; write it as activation.leak=0.1",
@@ -346,6 +364,62 @@ def test_a_flood_of_problems_is_cut() -> None:
 
 def test_a_long_value_is_cut() -> None:
     assert len(refusal(f"{VALID}arch2: {'x' * 10_000}\n")) < 300
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("name: relu\n  ema: 0.9", "activation relu learns nothing, so it takes no ema; remove it"),
+        ("name: general_relu\n  leak: 0.1\n  freeze_at: 1",
+         "activation general_relu learns nothing, so it takes no freeze_at; remove it"),
+        ("name: learned_relu\n  ema_use: forward",
+         "ema_use says where ema's average is used, but there is no ema; set ema as well"),
+        ("name: learned_relu_v1\n  learn: [sub, leak]",
+         "learn names 'leak', which learned_relu_v1 does not learn (it learns: sub); remove it"),
+        ("name: learned_relu\n  learn: [sub, sub]",
+         "learn names a parameter twice (sub, sub); list each once"),
+        ("name: learned_relu\n  bounds: {slope: [0, 1]}",
+         "bounds are set for 'slope', which does not learn (what learns: leak, sub, maxv); remove them"),
+        ("name: learned_relu\n  learn: [sub]\n  bounds: {leak: [0, 1]}",
+         "bounds are set for 'leak', which does not learn (what learns: sub); remove them"),
+        ("name: learned_relu\n  bounds: {leak: [0.5, 0]}",
+         "bounds.leak is [0.5, 0]; the first must be below the second; swap them"),
+        ("name: learned_relu\n  leak: 0.7\n  bounds: {leak: [0, 0.5]}",
+         "bounds.leak is [0, 0.5], but leak starts at 0.7; widen the bounds or set leak inside them"),
+    ],
+    ids=lambda text: text[:30],
+)  # fmt: skip
+def test_options_of_learning_that_make_no_sense(options: str, sentence: str) -> None:
+    text = VALID.replace("learned_relu_v3", f"\n  {options}")
+    # The option that the sentence is about is the last line of the activation.
+    last = 6 + len(options.splitlines())
+    assert refusal(text) == f"x.yaml:{last}: {sentence}"
+
+
+def test_rewinding_needs_something_that_learns() -> None:
+    text = VALID.replace("learned_relu_v3", "relu") + "on_divergence: rewind\n"
+    assert refusal(text) == (
+        f"x.yaml:{LAST + 1}: on_divergence rewind halves the learning rate of what the activation learns, "
+        "but relu learns nothing; use stop"
+    )
+
+
+def test_dump_of_every_option_of_learning_reads_back() -> None:
+    first = load(
+        VALID.replace("learned_relu_v3", "learned_relu"),
+        "activation.learn=[sub, leak]",
+        "activation.bounds={leak: [0, 0.5], sub: [-1, 1]}",
+        "activation.ema=0.98",
+        "activation.freeze_at=0.5",
+        "activation.lr_mult=0.1",
+        "on_divergence=rewind",
+    )
+    text = dump_experiment(first)
+    assert "ema_use: evaluation" in text
+    assert "max_rewinds: 3" in text
+    again = load(text)
+    assert again.digest == first.digest
+    assert dump_experiment(again) == text
 
 
 def test_validators_point_at_the_option_they_name() -> None:
@@ -514,6 +588,10 @@ def test_schema_describes_every_property() -> None:
         ("leek: 1", False),
         ("activation: relo", False),
         ("activation: {name: learned_relu, leek: 1}", False),
+        ("activation: {name: learned_relu, bounds: {leak: [0, 0.5]}, learn: [leak], ema: 0.9}", True),
+        ("activation: {name: learned_relu, bounds: {leak: [0]}}", False),
+        ("activation: {name: learned_relu, learn: leak}", False),
+        ("on_divergence: rewind", True),
         ("recipe: {lr: 1}", False),
         ("source: 161", False),
         ("size: 16", False),
@@ -548,6 +626,9 @@ activation:
   name: learned_relu
   leak: 0.05
   granularity: channel
+  learn: [leak, sub]
+  bounds: {leak: [0, 0.5]}
+  ema: 0.98
 protocol: leaderboard-2019
 epochs: 5
 lr: 8e-3
@@ -617,6 +698,8 @@ KEYS = [
     "activation.name",
     "activation.options",
     "activation.options.alpha",
+    "activation.bounds",
+    "activation.learn",
     "x",
     "recipe.stem",
 ]

@@ -13,9 +13,10 @@ import yaml
 from lrelu_bench import cli
 from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
+from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.config import Activation, Experiment
 from lrelu_bench.errors import BenchError
-from lrelu_bench.models import NormAct, xresnet
+from lrelu_bench.models import xresnet
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.runner import build_net
 from lrelu_bench.training.optim import parameter_groups

@@ -7,7 +7,7 @@ import pytest
 from run_results import ONE, save
 
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import EpochRow, RunFolder, load_epochs, load_result, write_atomically
+from lrelu_bench.results import Divergence, EpochRow, RunFolder, load_epochs, load_result, write_atomically
 
 EPOCH = EpochRow(1, 2.1, 1.9, 0.31, 155, 1e-3, 60.0, 5.0, 200.0)
 
@@ -74,6 +74,33 @@ def test_a_wrong_value_is_named(tmp_path, field, value, problem):
 def test_none_and_whole_numbers_are_fine_where_the_contract_has_them(tmp_path):
     result = replace(ONE, source=None, best_epoch=None, wall_seconds=600, commit="abc")
     assert load_result(save(tmp_path, result)) == result
+
+
+GONE = Divergence(2, 14, "leak", "4.convs.2", 5, 1, "rewind", 0.5)
+
+
+def test_divergences_are_read_back_and_may_be_missing(tmp_path):
+    result = replace(ONE, divergences=[GONE, replace(GONE, action="stop", activation_lr_mult=None)])
+    assert load_result(save(tmp_path, result)) == result
+    older = {key: value for key, value in asdict(ONE).items() if key != "divergences"}
+    (tmp_path / "result.json").write_text(json.dumps(older))
+    assert load_result(tmp_path) == ONE
+    assert (result.diverged_in, ONE.diverged_in) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "divergences is None, not a list of mappings"),
+        ([1], r"divergences is \[1\], not a list of mappings"),
+        ([asdict(GONE), {"epoch": 1}], r"divergences\[1\]: missing step, parameter, layer, depth"),
+        ([asdict(GONE) | {"step": "3"}], r"divergences\[0\]: step is '3', not int"),
+        ([asdict(GONE) | {"action": "go"}], r"divergences\[0\]: action is 'go', not stop or rewind"),
+    ],
+)
+def test_a_damaged_divergence_is_named(tmp_path, value, problem):
+    with pytest.raises(BenchError, match=problem):
+        load_result(save(tmp_path, ONE, divergences=value))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from lrelu_bench.data.loader import Loader
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import RunFolder, load_epochs, load_result
+from lrelu_bench.results import Divergence, RunFolder, load_epochs, load_result
 from lrelu_bench.runner import Unit, build_loader, build_net
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute, choose_compute
@@ -48,6 +48,9 @@ class Silent:
         pass
 
     def epoch(self, row, epochs):
+        pass
+
+    def divergence(self, divergence):
         pass
 
 
@@ -115,8 +118,10 @@ def test_a_completed_run_is_found_and_an_unfinished_or_other_one_is_not(split, t
 def test_a_diverged_run_stops_and_says_so(split, tmp_path):
     result, folder = train(split, tmp_path, lr=1e30, epochs=5)
     assert result.status == "diverged"
-    assert result.epochs_done == len(load_epochs(folder)) < 5
+    assert result.epochs_done == len(load_epochs(folder)) == result.divergences[-1].last_good_epoch < 5
     assert result.finished is not None
+    assert load_result(folder) == result
+    assert not (folder / "predictions.npz").exists()
 
 
 def test_a_net_that_breaks_in_its_last_step_has_diverged(split, tmp_path, monkeypatch):
@@ -128,9 +133,13 @@ def test_a_net_that_breaks_in_its_last_step_has_diverged(split, tmp_path, monkey
 
     monkeypatch.setattr(Fit, "validate", broken)
     result, folder = train(split, tmp_path)
-    assert (result.status, result.epochs_done) == ("diverged", 1)
-    assert '"valid_loss": null' in (folder / "epochs.jsonl").read_text()
-    assert math.isnan(load_epochs(folder)[0].valid_loss)
+    assert (result.status, result.epochs_done, load_epochs(folder)) == ("diverged", 0, [])
+    assert result.divergences == [Divergence(1, 2, "valid_loss", None, None, 0, "stop", None)]
+    weights = torch.load(folder / "last_good.pt", weights_only=True)
+    torch.manual_seed(0)
+    assert all(
+        torch.equal(weights[name], value) for name, value in build_net(experiment()).state_dict().items()
+    )
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(split, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.custom import import_path, unrunnable
 from lrelu_bench.config import Activation
 from lrelu_bench.errors import BenchError
@@ -37,6 +38,7 @@ def activation_factory(activation: Activation) -> ActivationFactory:
         if takes_channels:
             options["channels"] = None if activation.granularity == "layer" else channels
         module = _built(activation.name, own, options) if activation.is_custom else own(**options)
+        _apply_options(module, activation)
         module.site_channels = channels
         return module
 
@@ -65,6 +67,36 @@ def activation_sites(net: nn.Module) -> list[Site]:
 def activation_parameters(net: nn.Module) -> Iterator[nn.Parameter]:
     """Every parameter that belongs to an activation, held ones included."""
     return (parameter for site in activation_sites(net) for parameter in site.module.parameters())
+
+
+def _apply_options(module: nn.Module, activation: Activation) -> None:
+    """The options of learning that are the module's own; the rest are the training loop's."""
+    if activation.is_custom:
+        _require_learned(activation, module)
+    if not isinstance(module, LearnedActivation):
+        return
+    module.learn_only(activation.learn or module.learned)
+    if activation.ema is not None:
+        module.keep_averages(in_training=activation.ema_use == "forward")
+
+
+def _require_learned(activation: Activation, module: nn.Module) -> None:
+    """What a config can only be checked for once a user's class is imported."""
+    if not isinstance(module, LearnedActivation):
+        for option in ("learn", "bounds", "ema", "freeze_at"):
+            if getattr(activation, option) is not None:
+                raise BenchError(
+                    f"activation.{option} needs a class that derives from LearnedActivation, and "
+                    f"{activation.name} does not; remove it, or derive the class"
+                )
+        return
+    for option, names in (("learn", activation.learn or ()), ("bounds", activation.bounds or {})):
+        for name in names:
+            if name not in module.learned:
+                raise BenchError(
+                    f"activation.{option} names {name!r}, which {activation.name} does not learn "
+                    f"(it learns: {', '.join(module.learned) or 'nothing'}); remove it"
+                )
 
 
 def activation_parameter_count(net: nn.Module) -> int:

@@ -56,10 +56,20 @@ class LearnedReLUv2(LearnedReLUv1):
 
     def general_form(self) -> Form:
         if self.training:
-            with torch.no_grad():
-                for name, (low, high) in self.BOUNDS.items():
-                    getattr(self, name).clamp_(low, high)
+            self._clamp()
         return super().general_form()
+
+    @torch.no_grad()
+    def _clamp(self) -> None:
+        for name, (low, high) in self.BOUNDS.items():
+            getattr(self, name).clamp_(low, high)
+            if name in self.averaged:
+                self.average(name).clamp_(low, high)
+
+    def settle(self) -> None:
+        """As every activation; and clamped, or the next forward pass would still move them."""
+        self._clamp()
+        super().settle()
 
 
 class LearnedReLUv3(LearnedReLU):

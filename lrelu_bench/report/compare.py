@@ -22,6 +22,8 @@ class DivergedRun:
     """A run whose loss left the finite numbers. Its accuracy (percent) is where it stopped, not a result."""
 
     seed: int
+    epoch: int
+    """The epoch it broke in."""
     epochs_done: int
     accuracy: float | None
 
@@ -237,7 +239,7 @@ def _row(runs: Sequence[RunResult]) -> CompareRow:
         seeds=tuple(one.seed for one in runs),
         accuracies=tuple(accuracies),
         diverged=tuple(
-            DivergedRun(one.seed, one.epochs_done, _percent(one.final_accuracy))
+            DivergedRun(one.seed, one.diverged_in, one.epochs_done, _percent(one.final_accuracy))
             for one in runs
             if one.status == "diverged"
         ),
@@ -290,7 +292,7 @@ def activation_label(activation: dict[str, Any]) -> str:
     name = str(activation["name"])
     spec = ACTIVATIONS.get(name)
     activation = _flat(activation)
-    defaults: dict[str, Any] = {"weight_decay": 0.0}
+    defaults: dict[str, Any] = {"weight_decay": 0.0, "ema_use": "evaluation"}
     if spec:
         defaults |= {**spec.keys, "granularity": next(iter(spec.granularity), None)}
     known = ("granularity", "leak", "sub", "maxv", "weight_decay")
@@ -305,5 +307,9 @@ def _option(key: str, value: Any) -> str:
         return str(value)
     if key == "code":
         return f"code {str(value)[:8]}"
+    if key == "learn":
+        return f"learn={'+'.join(value)}"
+    if key == "bounds":
+        return ", ".join(f"{name} in [{low:g}, {high:g}]" for name, (low, high) in sorted(value.items()))
     key = key.removeprefix("options.")
     return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"

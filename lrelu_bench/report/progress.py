@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from lrelu_bench.results import EpochRow
+from lrelu_bench.results import Divergence, EpochRow
 
 if TYPE_CHECKING:
     from lrelu_bench.training.loop import Step
@@ -44,6 +44,23 @@ def epoch_line(row: EpochRow, epochs: int) -> str:
     )
 
 
+def divergence_line(divergence: Divergence) -> str:
+    """Where an epoch broke, what went first and what was done, in one line."""
+    what = {"loss": "the training loss", "valid_loss": "the validation loss"}.get(divergence.parameter)
+    if what is None:
+        what = f"{divergence.parameter} of activation {divergence.depth} ({divergence.layer})"
+    elif divergence.layer is not None:
+        what += f", from batch norm {divergence.layer} on,"
+    good = f"the end of epoch {divergence.last_good_epoch}" if divergence.last_good_epoch else "the start"
+    done = (
+        f"stopped; the last good state is that of {good}"
+        if divergence.action == "stop"
+        else f"back to {good} with the activations' learning rate halved, "
+        f"to {divergence.activation_lr_mult:g} times the schedule's"
+    )
+    return f"epoch {divergence.epoch} diverged: {what} was not finite at step {divergence.step}; {done}"
+
+
 class PlainWatcher:
     """One line per epoch."""
 
@@ -56,6 +73,10 @@ class PlainWatcher:
     def epoch(self, row: EpochRow, epochs: int) -> None:
         """Print the epoch's line."""
         self.console.out(epoch_line(row, epochs), highlight=False)
+
+    def divergence(self, divergence: Divergence) -> None:
+        """Print what broke."""
+        self.console.out(divergence_line(divergence), highlight=False)
 
 
 class LiveWatcher(PlainWatcher):

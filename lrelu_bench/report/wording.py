@@ -102,9 +102,9 @@ def _diverged(row: CompareRow) -> str:
 
 
 def _stop(run: DivergedRun) -> str:
-    """Where a run diverged: `seed 2 in epoch 3 (then at 10.0 %)`."""
-    at = "" if run.accuracy is None else f" (then at {run.accuracy:.1f} %)"
-    return f"seed {run.seed} in epoch {run.epochs_done}{at}"
+    """Where a run diverged: `seed 2 in epoch 3 (last at 10.0 %)`."""
+    at = "" if run.accuracy is None else f" (last at {run.accuracy:.1f} %)"
+    return f"seed {run.seed} in epoch {run.epoch}{at}"
 
 
 def data_name(row: CompareRow) -> str:

@@ -1,6 +1,7 @@
 """Parameter groups and the protocols' two optimizers, on torch's own Adam and RAdam."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,16 @@ from torch import Tensor, nn
 from lrelu_bench.activations.factory import activation_parameters
 from lrelu_bench.protocols import Recipe
 
+ACTIVATION_GROUP = "activation"
+"""Name of the parameter group of the learned activations."""
+
 
 def parameter_groups(
-    net: nn.Module, recipe: Recipe, activation_weight_decay: float
-) -> list[dict[str, list[nn.Parameter] | float]]:
-    """Weights, norms-and-biases and activation parameters, each with its weight decay.
+    net: nn.Module, recipe: Recipe, activation_weight_decay: float, activation_lr_mult: float = 1.0
+) -> list[dict[str, Any]]:
+    """Weights, norms-and-biases and activation parameters, each with its weight decay and `lr_mult`.
+
+    `lr_mult` is what `set_hyperparameters` multiplies the schedule's learning rate by: 1 but for activations.
 
     Grouped by where they are: a rule by shape would decay (C, 1, 1) activation parameters by accident. All
     that is in an activation is the activation's, whatever its name or type.
@@ -28,8 +34,17 @@ def parameter_groups(
             else:
                 decayed.append(parameter)
     plain_decay = recipe.weight_decay if recipe.decay_norm_and_bias else 0.0
-    groups = [(decayed, recipe.weight_decay), (plain, plain_decay), (activation, activation_weight_decay)]
-    return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+    groups = [
+        {"name": "weight", "params": decayed, "weight_decay": recipe.weight_decay, "lr_mult": 1.0},
+        {"name": "norm and bias", "params": plain, "weight_decay": plain_decay, "lr_mult": 1.0},
+        {
+            "name": ACTIVATION_GROUP,
+            "params": activation,
+            "weight_decay": activation_weight_decay,
+            "lr_mult": activation_lr_mult,
+        },
+    ]
+    return [group for group in groups if group["params"]]
 
 
 class Lookahead:
@@ -57,16 +72,34 @@ class Lookahead:
         torch._foreach_lerp_(self._slow, fast, self.alpha)
         torch._foreach_copy_(fast, self._slow)
 
+    @torch.no_grad()
+    def rest(self, parameters: Collection[Tensor]) -> None:
+        """Bring the slow weights of these to where the fast ones are: nothing is left to move them."""
+        resting = {id(parameter) for parameter in parameters}
+        for slow, fast in zip(self._slow, self._fast(), strict=True):
+            if id(fast) in resting:
+                slow.copy_(fast)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count of steps and the slow weights, not copied."""
+        return {"steps": self.steps, "slow": self._slow}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a state of `state_dict`, copied."""
+        self.steps = state["steps"]
+        torch._foreach_copy_(self._slow, state["slow"])
+
 
 def build_optimizer(
-    net: nn.Module, recipe: Recipe, activation_weight_decay: float
+    net: nn.Module, recipe: Recipe, activation_weight_decay: float, activation_lr_mult: float = 1.0
 ) -> tuple[torch.optim.Optimizer, Lookahead | None]:
     """The recipe's optimizer, with Lookahead beside it for ranger.
 
     adam is fastai 1's Adam with true weight decay and the course's (which decays after the step, not before:
     a relative difference of lr * weight_decay on the step), both torch's AdamW. ranger is fastai2's.
     """
-    groups = parameter_groups(net, recipe, activation_weight_decay)
+    groups = parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult)
     betas = (recipe.momentum_max, recipe.sq_momentum)
     if recipe.optimizer == "adam":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps), None
@@ -77,7 +110,7 @@ def build_optimizer(
 
 
 def set_hyperparameters(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:
-    """Set learning rate and first-moment decay of every group."""
+    """Set learning rate, times its own `lr_mult`, and first-moment decay of every group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_mult"]
         group["betas"] = (momentum, group["betas"][1])
