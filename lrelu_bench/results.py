@@ -6,6 +6,7 @@ results/<experiment>/seed-<n>/
     epochs.jsonl       one line per finished epoch
     result.json        the run's `RunResult`
     predictions.npz    predicted and true class of every validation image, final epoch
+    telemetry.npz      what the activations did: `lrelu_bench.telemetry_file.Telemetry`
 """
 
 import json
@@ -21,7 +22,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
-FILES = ("config.yaml", "environment.json", "epochs.jsonl", "predictions.npz", "result.json")
+FILES = ("config.yaml", "environment.json", "epochs.jsonl", "predictions.npz", "result.json", "telemetry.npz")
 """What a run's folder holds."""
 
 Status = Literal["running", "complete", "diverged"]

@@ -18,8 +18,10 @@ from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
 from lrelu_bench.models import xresnet
 from lrelu_bench.results import EpochRow, RunFolder, RunResult, write_atomically
+from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training.loop import Fit, Step
 from lrelu_bench.training.precision import Compute, return_freed_memory
+from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
 class Watcher(Protocol):
@@ -67,6 +69,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     folder.start(
         dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(split), result
     )
+    telemetry = TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs)
     fit = Fit(
         net=net,
         loader=loader,
@@ -75,6 +78,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
         seed=unit.seed,
         on_step=watcher.step,
         activation_weight_decay=experiment.activation.weight_decay,
+        telemetry=telemetry,
     )
     rows: list[EpochRow] = []
     for row in fit.epochs(experiment.epochs):
@@ -82,6 +86,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
         result = _after_epoch(result, rows, time.perf_counter() - started, unit.compute)
         if result.status != "running":
             write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
+        write_atomically(folder.path / TELEMETRY, telemetry.after_epoch().packed())
         folder.update(rows, result)
         watcher.epoch(row, experiment.epochs)
     folder.take_place_of(unit.folder)

@@ -32,5 +32,10 @@ class LearnedActivation(nn.Module):
         value: Tensor = getattr(self, name)
         return value
 
+    @property
+    def cap(self) -> Tensor | None:
+        """What the outputs are cut off at, where they are: shaped as a parameter."""
+        return None
+
     def extra_repr(self) -> str:
         return "layer" if self.channels is None else f"channels={self.channels}"

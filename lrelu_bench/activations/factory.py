@@ -1,6 +1,7 @@
 """From an activation's name and options to a factory of modules, one fresh module per site of a net."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -21,8 +22,37 @@ _LEARNED: dict[str, type[LearnedReLU]] = {
 
 
 def activation_factory(activation: Activation) -> ActivationFactory:
-    """The factory of an activation as configured."""
-    activation = activation.resolved()
+    """The factory of an activation as configured; what it makes is found again by `activation_sites`."""
+    make = _maker(activation.resolved())
+
+    def site(channels: int) -> nn.Module:
+        module = make(channels)
+        module.site_channels = channels  # type: ignore[assignment]
+        return module
+
+    return site
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place of a net that has an activation."""
+
+    path: str
+    """Module path, such as `4.convs.2`."""
+    channels: int
+    module: nn.Module
+
+
+def activation_sites(net: nn.Module) -> list[Site]:
+    """Every activation that a factory made for this net, in the order of the net."""
+    return [
+        Site(path, vars(module)["site_channels"], module)
+        for path, module in net.named_modules()
+        if "site_channels" in vars(module)
+    ]
+
+
+def _maker(activation: Activation) -> ActivationFactory:
     constants = activation.constants
     if activation.name == "relu":
         return lambda channels: nn.ReLU(inplace=True)

@@ -86,6 +86,10 @@ class LearnedReLU(LearnedActivation):
     def __init__(self, channels: int | None, leak: float, sub: float, maxv: float) -> None:
         super().__init__(channels, leak=leak, sub=sub, maxv=maxv)
 
+    @property
+    def cap(self) -> Tensor | None:
+        return self.value("maxv")
+
     def forward(self, x: Tensor) -> Tensor:
         return general_relu(x, self.value("leak"), self.value("sub"), self.value("maxv"))
 
@@ -119,6 +123,7 @@ class LearnedReLUv3(LearnedReLU):
     """As posted last, the posts' good version: leak and sub learned per channel; maxv held but unused."""
 
     learned = ("leak", "sub")
+    cap = None
 
     def forward(self, x: Tensor) -> Tensor:
         return general_relu(x, self.value("leak"), self.value("sub"))

@@ -15,6 +15,7 @@ from lrelu_bench.results import EpochRow
 from lrelu_bench.training.optim import build_optimizer, set_hyperparameters
 from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.schedules import SCHEDULES
+from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Fit:
     seed: int
     on_step: Callable[[Step], None] = lambda step: None
     activation_weight_decay: float = 0.0
+    telemetry: TelemetryRecorder | None = None
+    """Samples the activations while they train."""
     report_every: float = 0.5
     """Least seconds between two calls of `on_step`: each reads the loss, which waits for the device."""
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
@@ -73,12 +76,16 @@ class Fit:
             for step, (pixels, labels) in enumerate(self.loader.train_batches(epoch)):
                 lr, momentum = schedule(self.recipe, epoch * steps + step, count * steps)
                 set_hyperparameters(optimizer, lr, momentum)
+                if self.telemetry is not None:
+                    self.telemetry.before_step(epoch * steps + step + 1, lr)
                 loss = self.train_loss(*self.on_device(pixels, labels), rng)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.step(optimizer)
                 if lookahead is not None and not self.overflowed(scaler, optimizer):
                     lookahead.after_step()
                 scaler.update()
+                if self.telemetry is not None:
+                    self.telemetry.after_step()
                 optimizer.zero_grad(set_to_none=True)
                 total += loss.detach() * len(labels)
                 seen += len(labels)
