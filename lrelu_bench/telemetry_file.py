@@ -9,10 +9,11 @@ import io
 import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from lrelu_bench.errors import BenchError
@@ -134,8 +135,8 @@ class Telemetry:
         """
         path = folder / FILE
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with path.open("rb") as file:
+                arrays = dict(_archive(file))
         except FileNotFoundError as error:
             raise BenchError(
                 f"{path}: not there; the run is older than telemetry or has not finished an epoch; "
@@ -150,6 +151,13 @@ class Telemetry:
                 "use the version that wrote it"
             )
         return cls(**_checked(path, arrays))
+
+
+def _archive(file: BinaryIO) -> NpzFile:
+    loaded = np.load(file, allow_pickle=False)
+    if not isinstance(loaded, NpzFile):
+        raise ValueError("one array, not an archive of arrays")
+    return loaded
 
 
 def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
