@@ -25,7 +25,7 @@ NEAR_ZERO = 0.05
 """An output y counts as near zero where ``|y| < NEAR_ZERO``."""
 EDGES = np.linspace(-4, 12, 65)
 """Edges of the histograms' bins. They show the shift below zero of a learned ReLU and its usual cap of 10."""
-CURVE_X = np.linspace(-4, 12, 65)
+CURVE_X = np.linspace(-4, 12, 33)
 """Inputs at which the activations' curves are taken."""
 
 Floats = NDArray[np.float32]

@@ -75,7 +75,7 @@ cap, ties included.
 start, end: mean over channels before training and after the last epoch; min,
 max: over channels at the end. drift: mean over channels of |end - start|. bound
 %: share of channels at a bound.
-over time: the mean; one height is the same change in all lines of a table.
+over time: the mean; one height is the same change in every line of a table.
 """
 
 
