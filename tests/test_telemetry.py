@@ -146,7 +146,16 @@ def test_parameter_statistics_by_hand():
     assert np.isnan(telemetry.at_bound[0, 1]).all()
 
 
-def test_what_a_frozen_parameter_has_no_gradient_is_not_a_number():
+def test_a_parameter_clamped_to_its_bounds_is_at_them():
+    net = tiny_net(CAPPED)
+    net[1].bounds = {"leak": (0.1, 0.7)}
+    with torch.no_grad():
+        net[1].leak.copy_(torch.tensor([0.0, 0.2, 0.3, 0.9]).view(4, 1, 1)).clamp_(0.1, 0.7)
+    telemetry, _ = one_step(net, lr=0.0)
+    assert telemetry.at_bound[0, 0, 0] == 0.5
+
+
+def test_a_frozen_parameter_has_no_gradient_norm_and_no_update():
     net = tiny_net(CAPPED)
     net[1].leak.requires_grad_(False)
     telemetry, _ = one_step(net)

@@ -67,7 +67,9 @@ class _Slot:
     def bounds(self) -> tuple[float, float]:
         """(low, high), NaN without."""
         found: dict[str, tuple[float, float]] = getattr(self.module, "bounds", None) or {}
-        return found.get(self.name, (np.nan, np.nan))
+        low, high = found.get(self.name, (np.nan, np.nan))
+        # As the parameter holds them: 0.1 in fp32 is more than 0.1.
+        return float(np.float32(low)), float(np.float32(high))
 
 
 class TelemetryRecorder:
