@@ -47,6 +47,13 @@ class TableFormat(StrEnum):
     JSON = "json"
 
 
+class PictureFormat(StrEnum):
+    """What to draw pictures as."""
+
+    PNG = "png"
+    SVG = "svg"
+
+
 class Kind(StrEnum):
     """What to list."""
 
@@ -167,6 +174,28 @@ def compare(
     if format is TableFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
+
+
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or an experiment's.")],
+    plot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw pictures into this folder as well.")
+    ] = None,
+    format: Annotated[PictureFormat, typer.Option(help="What to draw pictures as.")] = PictureFormat.PNG,
+) -> None:
+    """Look inside a run: what its activations put out and learned, by layer and over time."""
+    from lrelu_bench.report.inspect import InspectedRun, InspectView
+
+    inspected = InspectedRun.load(run)
+    console = Console()
+    console.print(InspectView(inspected))
+    if plot is not None:
+        from lrelu_bench.report import plots
+
+        title = f"{inspected.result.experiment}, seed {inspected.result.seed}"
+        for path in plots.draw(inspected.telemetry, title, plot, format.value):
+            console.out(str(path), highlight=False)
 
 
 @app.command()

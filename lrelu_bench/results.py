@@ -7,6 +7,7 @@ results/<experiment>/seed-<n>/
     result.json        the run's `RunResult`
     predictions.npz    predicted and true class of every validation image, final epoch; of a complete run
     last_good.pt       the net's state after the last epoch whose numbers were finite; of a diverged run
+    telemetry.npz      what the activations did: `lrelu_bench.telemetry_file.Telemetry`
 """
 
 import json
@@ -29,6 +30,7 @@ FILES = (
     "last_good.pt",
     "predictions.npz",
     "result.json",
+    "telemetry.npz",
 )
 """What a run's folder holds."""
 

@@ -18,8 +18,10 @@ from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
 from lrelu_bench.models import xresnet
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
+from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training.loop import Fit, Step
 from lrelu_bench.training.precision import Compute, return_freed_memory
+from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
 class Watcher(Protocol):
@@ -70,6 +72,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     folder.start(
         dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(split), result
     )
+    telemetry = TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs)
     fit = Fit(
         net=net,
         loader=loader,
@@ -79,6 +82,7 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
         on_step=watcher.step,
         activation=experiment.activation,
         max_rewinds=experiment.effective_max_rewinds,
+        telemetry=telemetry,
     )
     rows: list[EpochRow] = []
     for event in fit.epochs(experiment.epochs):
@@ -92,6 +96,10 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
             write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
         elif result.status == "diverged":
             write_atomically(folder.path / "last_good.pt", _saved(fit.last_good.weights))
+        if isinstance(event, Divergence) and event.action == "rewind":
+            telemetry.truncate(event.last_good_epoch * loader.steps_per_epoch)
+        else:
+            write_atomically(folder.path / TELEMETRY, telemetry.after_epoch().packed())
         folder.update(rows, result)
         if isinstance(event, EpochRow):
             watcher.epoch(event, experiment.epochs)

@@ -11,20 +11,16 @@ import argparse
 import time
 from statistics import median
 
-import numpy as np
 import torch
+from measuring import block_of, print_setting, ratio_cell
 from torch.nn import functional as F
 
 from lrelu_bench import environment
 from lrelu_bench.config_file import load_experiment
-from lrelu_bench.data.archives import data_home
-from lrelu_bench.data.datasets import Split, open_split
-from lrelu_bench.data.loader import Loader
 from lrelu_bench.results import EpochRow
-from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.loop import Fit
-from lrelu_bench.training.precision import Compute, choose_compute, return_freed_memory
+from lrelu_bench.training.precision import Compute, choose_compute
 
 
 def main() -> None:
@@ -39,19 +35,15 @@ def main() -> None:
 
     experiment = load_experiment(config_path(options.config), options.changes)
     compute = choose_compute(options.device, experiment.precision)
-    split = open_split(experiment, data_home())
-    images = options.steps * experiment.effective_recipe.batch_size
-    shuffled = np.random.default_rng(0).permutation(split.train)[:images]
-    block = Split(split.source, shuffled, split.valid[:2])
-    recipe = experiment.effective_recipe
-    loader = Loader(block, recipe, experiment.size, seed=0, pin=compute.device.type == "cuda")
-    fit = Fit(build_net(experiment), loader, recipe, compute, seed=0, activation=experiment.activation)
-
-    if compute.device.type == "cpu":
-        return_freed_memory()
+    fit = block_of(experiment, compute, options.steps)
     epoch_rate(fit)  # warm up: allocator, kernels, page cache
     pairs = [(epoch_rate(fit), ready_rate(fit, compute, options.steps)) for _ in range(options.blocks)]
-    report(experiment.slug, compute, pairs, options.steps, recipe.batch_size)
+    print_setting(experiment, compute, len(pairs), options.steps)
+    print("| | images/s (median) |\n|---|---|")
+    print(f"| training epoch, augmentation and optimizer included | {median(e for e, _ in pairs):.1f} |")
+    print(f"| forward + backward on a ready batch | {median(r for _, r in pairs):.1f} |")
+    print(f"| paired ratio | {ratio_cell([epoch / ready for epoch, ready in pairs])} |")
+    print(f"| peak resident memory of this process | {environment.peak_memory_bytes() / 1e9:.2f} GB |")
 
 
 def epoch_rate(fit: Fit) -> float:
@@ -75,25 +67,6 @@ def ready_rate(fit: Fit, compute: Compute, steps: int) -> float:
         fit.net.zero_grad(set_to_none=True)
     loss.item()
     return steps * len(labels) / (time.perf_counter() - started)
-
-
-def report(name: str, compute: Compute, pairs: list[tuple[float, float]], steps: int, batch: int) -> None:
-    """Print the figures with what they were measured on."""
-    ratios = sorted(epoch / ready for epoch, ready in pairs)
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (10_000, len(ratios))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    described = environment.describe()
-    versions = ", ".join(f"{key} {value}" for key, value in described["versions"].items())
-    print(f"`{name}`, batch {batch}, {compute.device.type} {compute.precision}\n")
-    print(f"- hardware: {described['cpu']} ({described['cores']} cores), {described['threads']} threads")
-    print(f"- versions: {versions}; commit {described['commit']}")
-    print(f"- n = {len(pairs)} pairs of blocks of {steps} steps\n")
-    print("| | images/s (median) |\n|---|---|")
-    print(f"| training epoch, augmentation and optimizer included | {median(e for e, _ in pairs):.1f} |")
-    print(f"| forward + backward on a ready batch | {median(r for _, r in pairs):.1f} |")
-    print(f"| paired ratio | {median(ratios):.3f} (95 % bootstrap interval {low:.3f} to {high:.3f}) |")
-    print(f"| peak resident memory of this process | {environment.peak_memory_bytes() / 1e9:.2f} GB |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lrelu_bench.data.splits import split_indices
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import Divergence, RunFolder, load_epochs, load_result
 from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.telemetry_file import Telemetry
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute, choose_compute
 
@@ -90,8 +91,10 @@ def test_a_run_folder_carries_everything(split, tmp_path):
         "epochs.jsonl",
         "predictions.npz",
         "result.json",
+        "telemetry.npz",
     ]
     assert load_result(folder) == result
+    assert len(Telemetry.load(folder).values) == 1 + result.epochs
     rows = load_epochs(folder)
     assert result.status == "complete"
     assert result.final_accuracy == rows[-1].accuracy == rows[-1].correct / 10

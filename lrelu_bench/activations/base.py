@@ -26,6 +26,8 @@ class LearnedActivation(nn.Module):
         self.channels = channels
         self.averaged: tuple[str, ...] = ()
         self.averages_in_training = False
+        self.bounds: dict[str, tuple[float, float]] = {}
+        """(low, high) by parameter, which `lrelu_bench.training.activation_control` keeps it within."""
         shape = () if channels is None else (channels, 1, 1)
         for name, start in starts.items():
             self.register_parameter(name, nn.Parameter(torch.full(shape, start)))
@@ -68,6 +70,11 @@ class LearnedActivation(nn.Module):
         """Set each parameter to what evaluation uses, and its average with it, to learn no further."""
         for name in self.averaged:
             getattr(self, name).copy_(self.average(name))
+
+    @property
+    def cap(self) -> Tensor | None:
+        """What the outputs are cut off at, where they are: shaped as a parameter."""
+        return None
 
     def extra_repr(self) -> str:
         return "layer" if self.channels is None else f"channels={self.channels}"

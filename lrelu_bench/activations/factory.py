@@ -76,6 +76,7 @@ def _apply_options(module: nn.Module, activation: Activation) -> None:
     if not isinstance(module, LearnedActivation):
         return
     module.learn_only(activation.learn or module.learned)
+    module.bounds = dict(activation.bounds or {})
     if activation.ema is not None:
         module.keep_averages(in_training=activation.ema_use == "forward")
 

@@ -102,6 +102,11 @@ class GeneralReLU(nn.Module):
         super().__init__()
         self.leak, self.sub, self.maxv = leak, sub, maxv
 
+    @property
+    def cap(self) -> float | None:
+        """What the outputs are cut off at, where they are."""
+        return self.maxv
+
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(x) if self.leak is None else F.leaky_relu(x, self.leak)
         if self.sub is not None:

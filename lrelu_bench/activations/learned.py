@@ -33,6 +33,10 @@ class LearnedReLU(LearnedActivation):
         """The leak, sub and maxv of the next forward pass: what a fused pass needs to know."""
         return self.value("leak"), self.value("sub"), self.value("maxv")
 
+    @property
+    def cap(self) -> Tensor | None:
+        return self.value("maxv")
+
     def forward(self, x: Tensor) -> Tensor:
         return general_relu(x, *self.general_form())
 
@@ -76,6 +80,7 @@ class LearnedReLUv3(LearnedReLU):
     """As posted last, the posts' good version: leak and sub learned per channel; maxv held but unused."""
 
     learned = ("leak", "sub")
+    cap = None
 
     def general_form(self) -> Form:
         return self.value("leak"), self.value("sub"), None

@@ -48,7 +48,7 @@ class ActivationControl:
         self._averages: list[Tensor] = []
         self._raw: list[Tensor] = []
         for module in self._modules:
-            for name, bounds in (options.bounds or {}).items():
+            for name, bounds in module.bounds.items():
                 self._bounded[bounds].append(getattr(module, name))
             for name in module.averaged:
                 self._raw.append(getattr(module, name))

@@ -19,6 +19,7 @@ from lrelu_bench.training.divergence import Culprit, FiniteGuard, LastGood
 from lrelu_bench.training.optim import build_optimizer, set_hyperparameters
 from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.schedules import SCHEDULES
+from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Fit:
     """The options of learning in force for the net's activations."""
     max_rewinds: int = 0
     """How often to go back to the last good epoch after a divergence, instead of stopping."""
+    telemetry: TelemetryRecorder | None = None
+    """Samples the activations while they train."""
     report_every: float = 0.5
     """Least seconds between two calls of `on_step`: each reads the loss, which waits for the device."""
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
@@ -145,6 +148,8 @@ class Fit:
         for step, (pixels, labels) in enumerate(self.loader.train_batches(epoch), epoch * steps):
             lr, momentum = schedule(self.recipe, step, count * steps)
             set_hyperparameters(optimizer, lr, momentum)
+            if self.telemetry is not None:
+                self.telemetry.before_step(step + 1, lr)
             loss = self.train_loss(*self.on_device(pixels, labels), rng)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scale = scaler.get_scale()
@@ -156,6 +161,8 @@ class Fit:
                 self._lookahead.after_step()
             self._guard.after_step(loss)
             self._control.after_step(step + 1, moved)
+            if self.telemetry is not None:
+                self.telemetry.after_step()
             optimizer.zero_grad(set_to_none=True)
             total += loss.detach() * len(labels)
             seen += len(labels)

@@ -1,0 +1,181 @@
+"""Telemetry on disk: `telemetry.npz` in a run's folder, read and written without torch.
+
+What is in it is `Telemetry`, one array per field; numpy alone reads it: ``np.load("telemetry.npz")["mean"]``.
+Letters in the shapes: S sampled steps, L activation sites, P names of learned parameters, B bins,
+E finished epochs, T learned values of all sites together, X points of a curve.
+"""
+
+import io
+import zlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from lrelu_bench.errors import BenchError
+
+SCHEMA_VERSION = 1
+FILE = "telemetry.npz"
+
+NEAR_ZERO = 0.05
+"""An output y counts as near zero where ``|y| < NEAR_ZERO``."""
+EDGES = np.linspace(-4, 12, 65)
+"""Edges of the histograms' bins. They show the shift below zero of a learned ReLU and its usual cap of 10."""
+CURVE_X = np.linspace(-4, 12, 33)
+"""Inputs at which the activations' curves are taken."""
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+
+_SHAPES = {
+    "site": ("U", "L"),
+    "channels": ("i", "L"),
+    "parameter": ("U", "P"),
+    "step": ("i", "S"),
+    "epoch": ("f", "S"),
+    "lr": ("f", "S"),
+    "mean": ("f", "SL"),
+    "std": ("f", "SL"),
+    "near_zero": ("f", "SL"),
+    "capped": ("f", "SL"),
+    "histogram": ("u", "SLB"),
+    "edges": ("f", "b"),
+    "param_min": ("f", "SLP"),
+    "param_mean": ("f", "SLP"),
+    "param_max": ("f", "SLP"),
+    "grad_norm": ("f", "SLP"),
+    "update_ratio": ("f", "SLP"),
+    "at_bound": ("f", "SLP"),
+    "values": ("f", "ET"),
+    "offsets": ("i", "LP2"),
+    "curves": ("f", "ELX3"),
+    "curve_x": ("f", "X"),
+}
+"""Per array: the kind of its numbers (numpy's letter) and its dimensions; equal letters, equal lengths."""
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What a run's activations did. NaN stands for what does not exist.
+
+    Of the outputs, samples are taken of at most some ten thousand elements per site and step, at positions
+    drawn once: see `lrelu_bench.training.telemetry`.
+    """
+
+    site: NDArray[np.str_]
+    """(L,) module path of each activation, in the order of the forward pass, such as `4.convs.2`."""
+    channels: Integers
+    """(L,)"""
+    parameter: NDArray[np.str_]
+    """(P,) names of the learned parameters."""
+    step: Integers
+    """(S,) the sampled optimizer steps, counted from 1."""
+    epoch: Floats
+    """(S,) the same in epochs: 1.5 is the middle of the second."""
+    lr: Floats
+    """(S,) the schedule's learning rate in the step."""
+    mean: Floats
+    """(S, L) of the outputs in the step's forward pass."""
+    std: Floats
+    """(S, L) population standard deviation of the same."""
+    near_zero: Floats
+    """(S, L) share of outputs with ``|y| < NEAR_ZERO``."""
+    capped: Floats
+    """(S, L) share of outputs at the cap, ties included; NaN where the activation has no cap."""
+    histogram: NDArray[np.uint32]
+    """(S, L, B + 2) counts of outputs: below the first edge, in each bin, and above the last edge.
+
+    Bins are closed on the left. An output that is not a number is counted above the last edge.
+    """
+    edges: Floats
+    """(B + 1,)"""
+    param_min: Floats
+    """(S, L, P) least value over channels after the step, as forward uses it; NaN where the site has none."""
+    param_mean: Floats
+    """(S, L, P)"""
+    param_max: Floats
+    """(S, L, P)"""
+    grad_norm: Floats
+    """(S, L, P) Euclidean norm of the gradient, loss scaling undone; NaN where there was no gradient."""
+    update_ratio: Floats
+    """(S, L, P) norm of the change that the step made over the norm of the value before it."""
+    at_bound: Floats
+    """(S, L, P) share of channels at one of the parameter's bounds after the step; NaN without bounds."""
+    values: Floats
+    """(E + 1, T) every learned value at the start and after each epoch, as evaluation uses it."""
+    offsets: Integers
+    """(L, P, 2) where a site's parameter stands in `values`: start and stop, equal where there is none."""
+    curves: Floats
+    """(E + 1, L, X, 3) the activation's y at `curve_x`, at the start and after each epoch: mean,
+    10 % and 90 % quantile over channels."""
+    curve_x: Floats
+    """(X,)"""
+
+    def of_parameter(self, site: int, parameter: int) -> Floats | None:
+        """(E + 1, channels) of one site's learned parameter, or None where it has none."""
+        start, stop = self.offsets[site, parameter]
+        return None if start == stop else self.values[:, start:stop]
+
+    def packed(self) -> bytes:
+        """The file's content."""
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez_compressed(buffer, allow_pickle=False, schema_version=SCHEMA_VERSION, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a run's telemetry.
+
+        Raises `BenchError` where there is none, or where the file is damaged or of another version.
+        """
+        path = folder / FILE
+        try:
+            with path.open("rb") as file:
+                arrays = dict(_archive(file))
+        except FileNotFoundError as error:
+            raise BenchError(
+                f"{path}: not there; the run is older than telemetry or has not finished an epoch; "
+                "train it again with `lrelu-bench run --force`"
+            ) from error
+        except (OSError, ValueError, EOFError, KeyError, AttributeError, BadZipFile, zlib.error) as error:
+            raise BenchError(f"{path}: damaged, not the telemetry of a run ({error})") from error
+        version = arrays.pop("schema_version", None)
+        if version is None or version.shape != () or version != SCHEMA_VERSION:
+            raise BenchError(
+                f"{path}: schema_version {version} but this lrelu-bench reads {SCHEMA_VERSION}; "
+                "use the version that wrote it"
+            )
+        return cls(**_checked(path, arrays))
+
+
+def _archive(file: BinaryIO) -> NpzFile:
+    loaded = np.load(file, allow_pickle=False)
+    if not isinstance(loaded, NpzFile):
+        raise ValueError("one array, not an archive of arrays")
+    return loaded
+
+
+def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a `Telemetry`, each there, of its kind and of a shape that fits the others."""
+    sizes = {"2": 2, "3": 3}
+    for name, (kind, dimensions) in _SHAPES.items():
+        if name not in arrays:
+            raise BenchError(f"{path}: damaged, missing {name}")
+        array = arrays[name]
+        fits = array.dtype.kind == kind and array.ndim == len(dimensions)
+        if not fits or any(sizes.setdefault(d, n) != n for d, n in zip(dimensions, array.shape, strict=True)):
+            raise BenchError(
+                f"{path}: damaged, {name} has shape {array.shape} and type {array.dtype}, "
+                "which does not fit the rest"
+            )
+    if min(sizes[d] for d in "SLE") == 0 or sizes["B"] != sizes["b"] + 1:
+        raise BenchError(f"{path}: damaged, holds no sample or a histogram that does not fit its edges")
+    start, stop = np.moveaxis(arrays["offsets"], -1, 0)
+    if not ((start >= 0) & (start <= stop) & (stop <= sizes["T"])).all():
+        raise BenchError(f"{path}: damaged, offsets point outside of values")
+    return {name: arrays[name] for name in _SHAPES}

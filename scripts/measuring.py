@@ -1,0 +1,46 @@
+"""What the measuring scripts share: their blocks of training steps, and how a ratio is reported."""
+
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+
+from lrelu_bench import environment
+from lrelu_bench.config import Experiment
+from lrelu_bench.data.archives import data_home
+from lrelu_bench.data.datasets import Split, open_split
+from lrelu_bench.data.loader import Loader
+from lrelu_bench.runner import build_net
+from lrelu_bench.training.loop import Fit
+from lrelu_bench.training.precision import Compute, return_freed_memory
+
+
+def block_of(experiment: Experiment, compute: Compute, steps: int) -> Fit:
+    """The product's own loop with epochs of this many steps and next to no validation."""
+    split = open_split(experiment, data_home())
+    recipe = experiment.effective_recipe
+    shuffled = np.random.default_rng(0).permutation(split.train)[: steps * recipe.batch_size]
+    block = Split(split.source, shuffled, split.valid[:2])
+    loader = Loader(block, recipe, experiment.size, seed=0, pin=compute.device.type == "cuda")
+    if compute.device.type == "cpu":
+        return_freed_memory()
+    return Fit(build_net(experiment), loader, recipe, compute, seed=0, activation=experiment.activation)
+
+
+def print_setting(experiment: Experiment, compute: Compute, pairs: int, steps: int) -> None:
+    """Print what the figures were measured on."""
+    described = environment.describe()
+    versions = ", ".join(f"{key} {value}" for key, value in described["versions"].items())
+    batch = experiment.effective_recipe.batch_size
+    print(f"`{experiment.slug}`, batch {batch}, {compute.device.type} {compute.precision}\n")
+    print(f"- hardware: {described['cpu']} ({described['cores']} cores), {described['threads']} threads")
+    print(f"- versions: {versions}; commit {described['commit']}")
+    print(f"- n = {pairs} pairs of blocks of {steps} steps\n")
+
+
+def ratio_cell(ratios: Sequence[float]) -> str:
+    """The median with its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(sorted(ratios), (10_000, len(ratios))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return f"{median(ratios):.3f} (95 % bootstrap interval {low:.3f} to {high:.3f})"
