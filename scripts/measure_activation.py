@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-import numpy as np
 import torch
+from measuring import ratio_cell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -132,14 +132,6 @@ def memory_in_own_process(variant: str) -> int:
     return int(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
 
 
-def interval(ratios: list[float]) -> str:
-    """Median with a 95 % bootstrap interval."""
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (10_000, len(ratios))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return f"{median(ratios):.3f} ({low:.3f} to {high:.3f})"
-
-
 def report(
     options: argparse.Namespace, compute: Compute, times: dict[str, list[float]], memory: dict[str, int]
 ) -> None:
@@ -150,14 +142,14 @@ def report(
     print(f"{options.arch}, {SIZE} px, batch {options.batch}, {compute.device.type} {compute.precision}\n")
     print(f"- hardware: {device}; {described['cores']} cores, {described['threads']} threads")
     print(f"- versions: {versions}; commit {described['commit']}")
-    print(f"- n = {options.blocks} blocks of {options.steps} steps each, in turns; 95 % bootstrap interval\n")
+    print(f"- n = {options.blocks} blocks of {options.steps} steps each, in turns\n")
     print("| activation | images/s (median) | step, ratio to relu | peak memory | ratio to relu |")
     print("|---|---:|---:|---:|---:|")
     for variant in VARIANTS:
         rate = options.batch * options.steps / median(times[variant])
         ratios = [own / relu for own, relu in zip(times[variant], times["relu"], strict=True)]
         peak = f"{memory[variant] / 1e9:.3f} GB | {memory[variant] / memory['relu']:.3f}"
-        print(f"| {variant} | {rate:,.1f} | {interval(ratios)} | {peak} |")
+        print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {peak} |")
 
 
 def report_kernels(compute: Compute) -> None:
