@@ -1,7 +1,7 @@
 """What a user should know of an experiment before it runs."""
 
 from lrelu_bench.config import Experiment
-from lrelu_bench.leaderboard import load_board
+from lrelu_bench.leaderboard import DATASETS, load_board
 
 
 def remarks(experiment: Experiment) -> list[str]:
@@ -10,7 +10,7 @@ def remarks(experiment: Experiment) -> list[str]:
     if experiment.deviations():
         lines.append(f"custom: {', '.join(experiment.deviations())}")
     cell = (experiment.dataset, experiment.version, experiment.size, experiment.epochs)
-    if experiment.dataset != "procedural" and load_board().row_of(*cell) is None:
+    if experiment.dataset in DATASETS and load_board().row_of(*cell) is None:
         lines.append(
             f"the {experiment.version} board has no {experiment.size} px, {experiment.epochs} epoch cell: "
             "the result will stand beside no row"
