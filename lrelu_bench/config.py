@@ -196,9 +196,7 @@ class Experiment(BaseModel):
                     "choose another"
                 )
         if not mnist and self.size < 32:
-            raise ValueError(
-                f"size is {self.size}; dataset {self.dataset} takes a whole number from 32 to 512"
-            )
+            raise ValueError(f"size is {self.size}; dataset {self.dataset} takes one from 32 to 512")
 
     @property
     def _without_effect(self) -> set[str]:

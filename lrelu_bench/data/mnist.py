@@ -1,4 +1,4 @@
-"""MNIST's digits from the official files, downloaded through torchvision or imported; checked at each use.
+"""MNIST's digits from the official files, downloaded or imported, and checked against torchvision's digests.
 
 `mnist` is the official split, 60,000 training and 10,000 test images. `mnist-t10k` needs the two small test
 files only: of their 10,000 digits every tenth validates and the other 9,000 train. Both halves of the test
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from lrelu_bench.data import download as transfer
 from lrelu_bench.data.archives import locked, mirrors
 from lrelu_bench.data.download import Progress
 from lrelu_bench.errors import BenchError
@@ -63,29 +62,39 @@ def state(home: Path) -> str:
 
 
 def fetch(dataset: str, home: Path, progress: Progress | None = None) -> None:
-    """Download the files of a data set that are not here whole, from torchvision's mirrors of MNIST.
+    """Download the files of a data set that are not here whole, from the addresses of torchvision's MNIST.
 
     The mirrors of LRELU_BENCH_MIRROR come first. Raises BenchError where no source delivers a file.
     """
     from torchvision.datasets import MNIST  # brings torch, which takes seconds
-    from torchvision.datasets.utils import download_url
 
+    sources = [*mirrors(), *(mirror.rstrip("/") for mirror in MNIST.mirrors)]
     folder = folder_of(home)
     with locked(folder, progress):
+        folder.mkdir(exist_ok=True)
         for name in files_of(dataset):
-            failures = []
-            for mirror in [*(f"{mirror}/" for mirror in mirrors()), *MNIST.mirrors]:
-                try:
-                    with redirect_stderr(io.StringIO()):  # its progress bar floods a log
-                        download_url(f"{mirror}{name}", folder, name, FILES[name])
-                    break
-                except (RuntimeError, OSError, ValueError) as error:
-                    failures.append(f"{mirror}{name}: {error}")
-            else:
-                raise BenchError(
-                    f"{dataset}: could not be downloaded ({'; '.join(failures)}); get {name} another way and "
-                    f"run `lrelu-bench data import {dataset} FOLDER`, or name a mirror in LRELU_BENCH_MIRROR"
-                )
+            if problem(folder / name):
+                _download(folder / name, [f"{source}/{name}" for source in sources], progress)
+
+
+def _download(path: Path, urls: list[str], progress: Progress | None) -> None:
+    failures = []
+    part = path.with_name(f"{path.name}.part")
+    for url in urls:
+        try:
+            transfer.download(url, part, progress)
+        except transfer.DownloadError as error:
+            failures.append(f"{url}: {error}")
+            continue
+        if _md5(part.read_bytes()) == FILES[path.name]:
+            part.replace(path)
+            return
+        transfer.discard(part)
+        failures.append(f"{url}: is not the official file")
+    raise BenchError(
+        f"{path.name}: could not be downloaded ({'; '.join(failures)}); get it another way and run "
+        "`lrelu-bench data import mnist FILE`, or name a mirror in LRELU_BENCH_MIRROR"
+    )
 
 
 def import_files(source: Path, home: Path) -> list[str]:
@@ -113,13 +122,20 @@ def import_files(source: Path, home: Path) -> list[str]:
 
 def problems(dataset: str, home: Path) -> list[str]:
     """Problems of the files of a data set, read from disk; empty where all is well."""
-    found = []
-    for name in files_of(dataset):
-        try:
-            _official_bytes(folder_of(home) / name)
-        except BenchError as error:
-            found.append(str(error))
-    return found
+    found = [problem(folder_of(home) / name) for name in files_of(dataset)]
+    return [sentence for sentence in found if sentence]
+
+
+def problem(path: Path) -> str:
+    """What is wrong with one of the files, as a sentence; empty where it is the official one."""
+    remedy = "run `lrelu-bench data fetch mnist` or import an intact copy"
+    try:
+        md5 = _md5(path.read_bytes())
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror}); {remedy}"
+    if md5 != FILES[path.name]:
+        return f"{path}: is not the official file (md5 {md5}, not {FILES[path.name]}); {remedy}"
+    return ""
 
 
 class MnistImages:
@@ -188,12 +204,10 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def _official_bytes(path: Path) -> bytes:
     """The file's bytes; raises BenchError where it cannot be read or is not the official one."""
-    remedy = "run `lrelu-bench data fetch mnist` or import an intact copy"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != FILES[path.name]:
-        raise BenchError(f"{path}: is not the official file (md5 {found}, not {FILES[path.name]}); {remedy}")
-    return content
+    if sentence := problem(path):
+        raise BenchError(sentence)
+    return path.read_bytes()
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
