@@ -177,7 +177,7 @@ class Experiment(BaseModel):
         starts = {None, self.protocol_recipe.div_start}
         if self.effective_recipe.schedule != "one_cycle" and self._changes().get("div_start") not in starts:
             raise ValueError("recipe.div_start belongs to the one_cycle schedule; remove it")
-        for key in self._changes().keys() & self._without_effect:
+        for key in sorted(self._changes().keys() & self._without_effect):
             raise ValueError(f"recipe.{key} has no effect in this experiment; remove it")
         return self
 
