@@ -10,6 +10,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from lrelu_bench.activations.factory import ActivationFactory
+from lrelu_bench.activations.general_form import norm_general_relu
+from lrelu_bench.activations.learned import LearnedReLU
 
 LAYERS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
     "xresnet18": (1, (2, 2, 2, 2)),
@@ -19,10 +21,32 @@ LAYERS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
 """Per net: the expansion of its blocks, and the number of blocks in each of the four stages."""
 
 
-def _conv_bn(ni: int, nf: int, ks: int = 3, stride: int = 1, zero_bn: bool = False) -> list[nn.Module]:
-    bn = nn.BatchNorm2d(nf)
-    nn.init.constant_(bn.weight, 0.0 if zero_bn else 1.0)
-    return [nn.Conv2d(ni, nf, ks, stride=stride, padding=ks // 2, bias=False), bn]
+def _conv(ni: int, nf: int, ks: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(ni, nf, ks, stride=stride, padding=ks // 2, bias=False)
+
+
+class NormAct(nn.Module):
+    """Batch normalisation, a residual where there is one, and the site's activation.
+
+    They are one module because they are one pass over memory where the activation allows it.
+
+    Args:
+        channels: of the input.
+        act: makes the activation of a site.
+        zero_norm: whether the normalisation's weight starts at 0 instead of 1.
+    """
+
+    def __init__(self, channels: int, act: ActivationFactory, zero_norm: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.norm.weight, 0.0 if zero_norm else 1.0)
+        self.act = act(channels)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if isinstance(self.act, LearnedReLU):
+            return norm_general_relu(x, self.norm, self.act.general_form(), residual)
+        normalised = self.norm(x)
+        return self.act(normalised if residual is None else normalised + residual)  # type: ignore[no-any-return]
 
 
 class ResBlock(nn.Module):
@@ -39,25 +63,21 @@ class ResBlock(nn.Module):
     def __init__(self, expansion: int, ni: int, nh: int, stride: int, act: ActivationFactory) -> None:
         super().__init__()
         nf = nh * expansion
+        convs: list[nn.Module]
         if expansion == 1:
-            convs = [*_conv_bn(ni, nh, 3, stride), act(nh), *_conv_bn(nh, nf, 3, zero_bn=True)]
+            convs = [_conv(ni, nh, 3, stride), NormAct(nh, act), _conv(nh, nf, 3)]
         else:
-            convs = [
-                *_conv_bn(ni, nh, 1),
-                act(nh),
-                *_conv_bn(nh, nh, 3, stride),
-                act(nh),
-                *_conv_bn(nh, nf, 1, zero_bn=True),
-            ]
+            convs = [_conv(ni, nh, 1), NormAct(nh, act), _conv(nh, nh, 3, stride), NormAct(nh, act)]
+            convs.append(_conv(nh, nf, 1))
         shortcut: list[nn.Module] = [] if stride == 1 else [nn.AvgPool2d(2, ceil_mode=True)]
         if ni != nf:
-            shortcut += _conv_bn(ni, nf, 1)
+            shortcut += [_conv(ni, nf, 1), nn.BatchNorm2d(nf)]
         self.convs = nn.Sequential(*convs)
+        self.join = NormAct(nf, act, zero_norm=True)
         self.shortcut = nn.Sequential(*shortcut)
-        self.act = act(nf)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.convs(x) + self.shortcut(x))  # type: ignore[no-any-return]
+        return self.join(self.convs(x), self.shortcut(x))  # type: ignore[no-any-return]
 
 
 def xresnet(
@@ -78,7 +98,7 @@ def xresnet(
     expansion, blocks = LAYERS[arch]
     net = nn.Sequential()
     for i, (ni, nf) in enumerate(zip((3, *stem[:-1]), stem, strict=True)):
-        net.extend([*_conv_bn(ni, nf, stride=2 if i == 0 else 1), act(nf)])
+        net.extend([_conv(ni, nf, stride=2 if i == 0 else 1), NormAct(nf, act)])
     net.append(nn.MaxPool2d(3, stride=2, padding=1))
     ni = stem[-1]
     for stage, (count, nh) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True)):

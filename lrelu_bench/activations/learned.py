@@ -1,72 +1,15 @@
-"""The learned ReLU family: ``y = min(max(x, 0) + leak * min(x, 0) - sub, maxv)``.
-
-Conventions, ours and pinned by tests: x = 0 belongs to the negative side (as in torch's relu, leaky_relu and
-prelu), so it passes ``leak * grad``; an output that ties with maxv is not capped, so its gradient goes to x.
-
-Parameters stay fp32 and are cast to x's dtype at use; their gradients are summed in the parameter's dtype;
-the output keeps x's dtype and memory format, so mixed precision stays mixed.
+"""The learned ReLU family: modules around the general form.
 
 Source: LearnedReLU posts, forums.fast.ai, April 2019, on fast.ai course-v3's GeneralRelu.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lrelu_bench.activations.base import LearnedActivation
-
-
-class _GeneralReLU(torch.autograd.Function):
-    """The general form with the gradients written out; saves x and the parameters alone."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, leak, sub, *(() if maxv is None else (maxv,)))
-        y = _shifted(x, leak, sub)
-        return y if maxv is None else torch.minimum(y, maxv.to(x.dtype), out=y)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, leak, sub, *cap = ctx.saved_tensors
-        need_x, need_leak, need_sub, need_maxv = ctx.needs_input_grad
-        grad_maxv = None
-        if cap:
-            capped = _shifted(x, leak, sub) > cap[0].to(x.dtype)
-            grad_maxv = _sum_like(grad * capped, cap[0]) if need_maxv else None
-            grad = grad.masked_fill(capped, 0)
-        grad_leak = _sum_like(grad * x.clamp_max(0), leak) if need_leak else None
-        grad_sub = _sum_like(grad, sub).neg_() if need_sub else None
-        # x > 0 first: the result takes its memory format, whatever the gradient's.
-        grad_x = torch.where(x > 0, grad, grad * leak.to(x.dtype)) if need_x else None
-        return grad_x, grad_leak, grad_sub, grad_maxv
-
-
-def _shifted(x: Tensor, leak: Tensor, sub: Tensor) -> Tensor:
-    # autocast would cast prelu's input down, and the output must keep x's dtype.
-    with torch.autocast(x.device.type, enabled=False):
-        return F.prelu(x, leak.to(x.dtype).flatten()).sub_(sub.to(x.dtype))
-
-
-def _sum_like(values: Tensor, parameter: Tensor) -> Tensor:
-    """Sum to a (C, 1, 1) or 0-d parameter, accumulated in the parameter's dtype."""
-    if parameter.dim() == 0:
-        return values.sum(dtype=parameter.dtype)
-    kept = values.dim() - parameter.dim()
-    dims = [d for d in range(values.dim()) if d != kept]
-    return values.sum(dims, dtype=parameter.dtype).view_as(parameter)
-
-
-def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = None) -> Tensor:
-    """The general form as one differentiable function.
-
-    Args:
-        x: input, (N, C, ...) where the parameters are per channel, any shape where they are 0-d.
-        leak, sub, maxv: 0-d, or (C, 1, 1) for x of shape (N, C, H, W). No maxv, no cap.
-    """
-    return _GeneralReLU.apply(x, leak, sub, maxv)  # type: ignore[no-any-return]
+from lrelu_bench.activations.general_form import Form, general_relu
 
 
 class LearnedReLU(LearnedActivation):
@@ -86,8 +29,12 @@ class LearnedReLU(LearnedActivation):
     def __init__(self, channels: int | None, leak: float, sub: float, maxv: float) -> None:
         super().__init__(channels, leak=leak, sub=sub, maxv=maxv)
 
+    def general_form(self) -> Form:
+        """The leak, sub and maxv of the next forward pass: what a fused pass needs to know."""
+        return self.value("leak"), self.value("sub"), self.value("maxv")
+
     def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.value("leak"), self.value("sub"), self.value("maxv"))
+        return general_relu(x, *self.general_form())
 
 
 class LearnedReLUv1(LearnedReLU):
@@ -98,8 +45,8 @@ class LearnedReLUv1(LearnedReLU):
 
     learned = ("sub",)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.leak.detach(), self.value("sub"), self.maxv.detach())
+    def general_form(self) -> Form:
+        return self.leak.detach(), self.value("sub"), self.maxv.detach()
 
 
 class LearnedReLUv2(LearnedReLUv1):
@@ -107,12 +54,12 @@ class LearnedReLUv2(LearnedReLUv1):
 
     BOUNDS = {"leak": (0.0, 0.5), "sub": (0.0, 1.0), "maxv": (5.0, 100.0)}  # noqa: RUF012
 
-    def forward(self, x: Tensor) -> Tensor:
+    def general_form(self) -> Form:
         if self.training:
             with torch.no_grad():
                 for name, (low, high) in self.BOUNDS.items():
                     getattr(self, name).clamp_(low, high)
-        return super().forward(x)
+        return super().general_form()
 
 
 class LearnedReLUv3(LearnedReLU):
@@ -120,5 +67,5 @@ class LearnedReLUv3(LearnedReLU):
 
     learned = ("leak", "sub")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return general_relu(x, self.value("leak"), self.value("sub"))
+    def general_form(self) -> Form:
+        return self.value("leak"), self.value("sub"), None

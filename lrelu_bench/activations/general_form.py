@@ -1,0 +1,202 @@
+"""The general form, ``y = min(max(x, 0) + leak * min(x, 0) - sub, maxv)``, and batch normalisation before it.
+
+Conventions, ours and pinned by tests: x = 0 belongs to the negative side (as in torch's relu, leaky_relu and
+prelu), so it passes ``leak * grad``; an output that ties with maxv is not capped, so its gradient goes to x.
+Half-precision inputs are computed on in float32 and rounded once; the gradients of the parameters are summed
+in float32. The output keeps x's dtype and memory format, so mixed precision stays mixed.
+
+`formula` says what is computed. Kernels compute it where they exist, reading each number once and keeping x
+alone; behind batch normalisation they keep what the normalisation keeps and nothing else. torch.compile gets
+the formula, which it fuses itself.
+
+Source: fast.ai course-v3, nb_06.py, GeneralRelu; the gradients are derived in the tests' float64 reference.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Form = tuple[Tensor, Tensor, Tensor | None]
+"""leak, sub and maxv: 0-d, or (C, 1, 1) for x of (N, C, H, W). No maxv, no cap."""
+
+
+def formula(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = None) -> Tensor:
+    """The general form in torch's operators, for any device and dtype; differentiable any number of times."""
+    positive = x > 0
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    # x stands first in each operation: the result takes the memory format of its first operand.
+    y = torch.where(positive, wide, 0) + torch.where(positive, 0, wide) * leak - sub
+    return (y if maxv is None else torch.where(~(y > maxv), y, maxv)).to(x.dtype)
+
+
+def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = None) -> Tensor:
+    """The general form as one differentiable function.
+
+    Args:
+        x: input, (N, C, ...) where the parameters are per channel, any shape where they are 0-d.
+        leak, sub, maxv: 0-d, or (C, 1, 1) for x of shape (N, C, H, W). No maxv, no cap.
+    """
+    if torch.compiler.is_compiling() or not _has_kernel(x, (leak, sub, maxv)):
+        return formula(x, leak, sub, maxv)
+    dense = x if _is_dense(x) else x.contiguous()
+    return _GeneralReLU.apply(dense, leak, sub, maxv)  # type: ignore[no-any-return]
+
+
+def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None = None) -> Tensor:
+    """``general_relu(norm(x) + residual, *form)`` in one pass where a kernel exists.
+
+    The fused pass does not round the normalised x to x's dtype in between.
+
+    Args:
+        x: (N, C, H, W).
+        norm: as a module in training or evaluation; its running statistics move as they would by themselves.
+        form: leak, sub and maxv.
+        residual: of x's shape and dtype, or nothing.
+    """
+    if not _can_fuse(x, norm, form, residual):
+        normalised: Tensor = norm(x)
+        return general_relu(normalised if residual is None else normalised + residual, *form)
+    leak, sub, maxv = form
+    arguments = (x, residual, norm.weight, norm.bias, leak, sub, maxv)
+    if norm.training:
+        return _NormGeneralReLU.apply(*arguments, norm)  # type: ignore[no-any-return]
+    from lrelu_bench.activations.kernels import cpu
+
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    invstd = (norm.running_var + norm.eps).rsqrt()
+    tracked = cpu.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
+    return cpu.norm_forward(x, residual, tracked, _flat(form))
+
+
+class _GeneralReLU(torch.autograd.Function):
+    """Saves x and the parameters alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, leak, sub, maxv)
+        y: Tensor = _kernels(x).forward(x, _flat((leak, sub, maxv)))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, *form = ctx.saved_tensors
+        grad_x, sums = _kernels(x).backward(x, grad, _flat(form))
+        return grad_x, *_shaped(sums, form)
+
+
+class _NormGeneralReLU(torch.autograd.Function):
+    """Batch normalisation in training, an optional residual and the general form; saves x and the residual.
+
+    An activation by itself must keep its input besides what the normalisation and the next layer keep.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        leak: Tensor,
+        sub: Tensor,
+        maxv: Tensor | None,
+        norm: nn.BatchNorm2d,
+    ) -> Tensor:
+        from lrelu_bench.activations.kernels import cpu
+
+        mean, var = cpu.moments(x)
+        _track(norm, mean, var, x.numel() // x.size(1))
+        invstd = (var + norm.eps).rsqrt()
+        ctx.save_for_backward(x, residual, weight, bias, mean, invstd, leak, sub, maxv)
+        return cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), _flat((leak, sub, maxv)))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from lrelu_bench.activations.kernels import cpu
+
+        x, residual, weight, bias, mean, invstd, *form = ctx.saved_tensors
+        norm = cpu.Norm(weight, bias, mean, invstd)
+        *of_tensors, sums = cpu.norm_backward(x, residual, grad, norm, _flat(form))
+        return *of_tensors, *_shaped(sums, form), None
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None:
+    """Move the running statistics as `nn.BatchNorm2d` does: the variance unbiased."""
+    assert norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked += 1
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(var * (pixels / (pixels - 1)), norm.momentum)
+
+
+def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> bool:
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not _has_kernel(x, form):
+        return False
+    alike = residual is None or (
+        residual.shape == x.shape and residual.dtype == x.dtype and residual.stride() == x.stride()
+    )
+    plain = norm.affine and norm.track_running_stats and norm.momentum is not None
+    # In evaluation only the forward pass is fused; in training torch's own module refuses a single pixel.
+    possible = x.numel() > x.size(1) if norm.training else not torch.is_grad_enabled()
+    # Running statistics are float32 wherever a net is not cast as a whole.
+    return (
+        alike
+        and plain
+        and possible
+        and form[0].dim() == 3
+        and norm.weight.dtype == torch.float32
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _has_kernel(x: Tensor, form: Form) -> bool:
+    given = [parameter for parameter in form if parameter is not None]
+    if not x.numel() or any(p.dtype != torch.float32 or p.shape != given[0].shape for p in given):
+        return False
+    if given[0].dim() and (x.dim() != 4 or given[0].shape != (x.size(1), 1, 1)):
+        return False
+    # Numba has no float16, and no CPU trains in it; on CUDA, Triton comes with torch but not everywhere.
+    dtypes = {"cpu": _CPU_DTYPES, "cuda": _CUDA_DTYPES if _has_triton() else ()}
+    return x.dtype in dtypes.get(x.device.type, ())
+
+
+_CPU_DTYPES = (torch.float32, torch.bfloat16)
+_CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _kernels(x: Tensor) -> ModuleType:
+    if x.device.type == "cuda":
+        from lrelu_bench.activations.kernels import cuda
+
+        return cuda
+    from lrelu_bench.activations.kernels import cpu
+
+    return cpu
+
+
+def _flat(form: Any) -> Any:
+    return tuple(None if parameter is None else parameter.reshape(-1) for parameter in form)
+
+
+def _shaped(sums: Any, form: Any) -> list[Tensor | None]:
+    return [None if p is None else s.view(p.shape) for s, p in zip(sums, form, strict=True)]
+
+
+def _is_dense(x: Tensor) -> bool:
+    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))

@@ -1,0 +1,1 @@
+"""Kernels of the general form: each number read once, forward and backward."""

@@ -1,0 +1,202 @@
+"""What an activation costs: whole training steps with the learned one, with its plain formula, and with ReLU.
+
+One net per variant, the same batch, seed and precision; blocks of steps take turns in rotating order, and a
+second ReLU net gives the noise floor (A/A). A step is forward, backward and optimizer on a batch that is
+ready. Peak memory is measured first, in a process per variant. On CUDA the kernels alone are set beside a
+copy as well. Prints Markdown.
+
+Example: python scripts/measure_activation.py --blocks 9 --steps 3
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrelu_bench import environment
+from lrelu_bench.activations.factory import activation_factory
+from lrelu_bench.activations.general_form import formula, general_relu
+from lrelu_bench.activations.learned import LearnedReLU
+from lrelu_bench.config import Activation
+from lrelu_bench.models import xresnet
+from lrelu_bench.training.precision import Compute, choose_compute, return_freed_memory
+
+VARIANTS = ("relu", "relu again", "learned_relu", "plain formula")
+SIZE = 128
+
+
+class PlainFormula(nn.Module):
+    """The learned ReLU as one would write it: torch's operators, all three parameters per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        start = Activation(name="learned_relu").constants
+        self.leak, self.sub, self.maxv = (
+            nn.Parameter(torch.full((channels, 1, 1), start[name])) for name in ("leak", "sub", "maxv")
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        leak, sub, maxv = (p.to(x.dtype) for p in (self.leak, self.sub, self.maxv))
+        return torch.minimum(F.relu(x) + leak * x.clamp_max(0) - sub, maxv)
+
+
+class Stepper:
+    """One variant's net, optimizer and batch."""
+
+    def __init__(self, variant: str, arch: str, batch: int, compute: Compute) -> None:
+        torch.manual_seed(0)
+        name = variant.removesuffix(" again")
+        factory: Callable[[int], nn.Module] = (
+            PlainFormula if name == "plain formula" else activation_factory(Activation.model_validate(name))
+        )
+        net = xresnet(arch, factory).to(compute.device).to(memory_format=torch.channels_last)
+        self.net, self.compute = net.train(), compute
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+        images = torch.randn(batch, 3, SIZE, SIZE, device=compute.device)
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(10, (batch,), device=compute.device)
+
+    def seconds(self, steps: int) -> float:
+        """Time of that many training steps."""
+        synchronize(self.compute)
+        started = time.perf_counter()
+        for _ in range(steps):
+            with self.compute.autocast():
+                loss = F.cross_entropy(self.net(self.images), self.labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        synchronize(self.compute)
+        return time.perf_counter() - started
+
+
+def synchronize(compute: Compute) -> None:
+    """Wait for the device."""
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--arch", default="xresnet18")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--blocks", type=int, default=9, help="blocks per variant (default 9)")
+    parser.add_argument("--steps", type=int, default=3, help="steps in a block (default 3)")
+    parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    compute = choose_compute(options.device, options.precision)
+    if compute.device.type == "cpu":
+        return_freed_memory()
+    if options.memory_of:
+        print(json.dumps(peak_memory(options.memory_of, options.arch, options.batch, compute)))
+        return
+
+    # Before this process grows: a child's peak counts from its parent's size on.
+    memory = {variant: memory_in_own_process(variant) for variant in VARIANTS}
+    steppers = [Stepper(variant, options.arch, options.batch, compute) for variant in VARIANTS]
+    for stepper in steppers:
+        stepper.seconds(2)
+    times = {variant: [0.0] * options.blocks for variant in VARIANTS}
+    for block in range(options.blocks):
+        for turn in range(len(VARIANTS)):
+            place = (block + turn) % len(VARIANTS)
+            times[VARIANTS[place]][block] = steppers[place].seconds(options.steps)
+        print(f"block {block + 1} of {options.blocks}", file=sys.stderr)
+    report(options, compute, times, memory)
+    if compute.device.type == "cuda":
+        report_kernels(compute)
+
+
+def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> int:
+    """Peak memory of a few steps, bytes: allocated on the GPU, or resident in this process."""
+    Stepper(variant, arch, batch, compute).seconds(4)
+    if compute.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return environment.peak_memory_bytes()
+
+
+def memory_in_own_process(variant: str) -> int:
+    """The peak of this script run for one variant alone."""
+    command = [sys.executable, *sys.argv, "--memory-of", variant]
+    return int(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
+
+
+def interval(ratios: list[float]) -> str:
+    """Median with a 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(ratios, (10_000, len(ratios))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return f"{median(ratios):.3f} ({low:.3f} to {high:.3f})"
+
+
+def report(
+    options: argparse.Namespace, compute: Compute, times: dict[str, list[float]], memory: dict[str, int]
+) -> None:
+    """Print ratios to ReLU with what they were measured on."""
+    described = environment.describe()
+    versions = ", ".join(f"{key} {value}" for key, value in described["versions"].items())
+    device = described["gpu"]["name"] if compute.device.type == "cuda" else described["cpu"]
+    print(f"{options.arch}, {SIZE} px, batch {options.batch}, {compute.device.type} {compute.precision}\n")
+    print(f"- hardware: {device}; {described['cores']} cores, {described['threads']} threads")
+    print(f"- versions: {versions}; commit {described['commit']}")
+    print(f"- n = {options.blocks} blocks of {options.steps} steps each, in turns; 95 % bootstrap interval\n")
+    print("| activation | images/s (median) | step, ratio to relu | peak memory | ratio to relu |")
+    print("|---|---:|---:|---:|---:|")
+    for variant in VARIANTS:
+        rate = options.batch * options.steps / median(times[variant])
+        ratios = [own / relu for own, relu in zip(times[variant], times["relu"], strict=True)]
+        peak = f"{memory[variant] / 1e9:.3f} GB | {memory[variant] / memory['relu']:.3f}"
+        print(f"| {variant} | {rate:,.1f} | {interval(ratios)} | {peak} |")
+
+
+def report_kernels(compute: Compute) -> None:
+    """Print what share of a copy's bandwidth the kernels reach on a large tensor."""
+    x = torch.randn(256, 64, 64, 64, device=compute.device).bfloat16().to(memory_format=torch.channels_last)
+    grad, act = torch.randn_like(x), LearnedReLU(64, 0.05, 0.25, 10.0).to(compute.device)
+    form = act.general_form()
+    leaf = x.detach().requires_grad_()
+    y, plain = general_relu(leaf, *form), formula(leaf, *form)
+    wanted = [leaf, *act.parameters()]
+    passes: dict[str, tuple[int, Callable[[], object]]] = {
+        "copy": (2, lambda: grad.copy_(x)),
+        "forward": (2, lambda: general_relu(x, *form)),
+        "backward": (3, lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)),
+        "formula, forward": (2, lambda: formula(x, *form)),
+        "formula, backward": (3, lambda: torch.autograd.grad(plain, wanted, grad, retain_graph=True)),
+    }
+    copied = 0.0
+    print("\n| pass over 256 x 64 x 64 x 64, bf16 | GB/s of least traffic | share of copy |\n|---|---:|---:|")
+    for name, (moved, work) in passes.items():
+        rate = moved * x.numel() * x.element_size() / milliseconds(work) / 1e6
+        copied = copied or rate
+        print(f"| {name} | {rate:,.0f} | {rate / copied:.2f} |")
+
+
+def milliseconds(work: Callable[[], object], repeats: int = 50) -> float:
+    """Median time of `work` on the GPU."""
+    for _ in range(5):
+        work()
+    spans: list[float] = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        spans.append(start.elapsed_time(end))
+    return median(spans)
+
+
+if __name__ == "__main__":
+    main()
