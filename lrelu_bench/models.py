@@ -129,8 +129,7 @@ def course_cnn(act: ActivationFactory, classes: int = 10, init_slope: float = 0.
     """
     net = nn.Sequential()
     for i, (ni, nf) in enumerate(zip((1, *COURSE_CNN[:-1]), COURSE_CNN, strict=True)):
-        conv, bn = _conv_bn(ni, nf, ks=5 if i == 0 else 3, stride=2)
-        net.extend([conv, act(nf), bn])
+        net.extend([_conv(ni, nf, 5 if i == 0 else 3, stride=2), act(nf), nn.BatchNorm2d(nf)])
     net.apply(partial(_init, slope=init_slope))
     return net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(COURSE_CNN[-1], classes)])
 
