@@ -23,9 +23,9 @@ from lrelu_bench.activations import ACTIVATIONS, OWN_KEYS, ActivationSpec, Granu
 from lrelu_bench.activations.custom import NAME_PATTERN, code_digest
 from lrelu_bench.protocols import PROTOCOLS, ProtocolName, Recipe, Source, lists_recipe, protocol_source
 
-Dataset = Literal["imagenette", "imagewoof", "procedural"]
+Dataset = Literal["imagenette", "imagewoof", "procedural", "mnist", "mnist-t10k"]
 Version = Literal["v1", "v2"]
-Arch = Literal["xresnet18", "xresnet34", "xresnet50"]
+Arch = Literal["xresnet18", "xresnet34", "xresnet50", "course_cnn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ActivationName = Annotated[
     str,
@@ -47,6 +47,10 @@ ActivationName = Annotated[
 
 # `Activation` is handed to pydantic as Python data, where strict rules take no list for a tuple.
 _ListAsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+
+MNIST = ("mnist", "mnist-t10k")
+MNIST_SIZE = 28
+"""Side of MNIST's images, px."""
 
 COMMON = ("batch_size", "lr", "mixup")
 """Recipe fields that a config sets at its top level, because they are what people change."""
@@ -277,7 +281,8 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="lrelu-bench experiment")
 
     dataset: Dataset = Field(
-        description="imagenette, imagewoof, or procedural (drawn by the package, no download)."
+        description="imagenette, imagewoof, procedural (drawn by the package, no download), mnist, or "
+        "mnist-t10k (MNIST's test digits, 9,000 to train and 1,000 to validate)."
     )
     version: Version = Field(
         "v2", description="The split: v1 (2019, 500 validation images) or v2 (about 3,900, today's board)."
@@ -291,8 +296,12 @@ class Experiment(BaseModel):
         ge=1,
         description="Train on this many images per class, validate on as many at most; left out, all.",
     )
-    size: int = Field(ge=32, le=512, description="Side of the square the net sees, px.")
-    arch: Arch = Field(description="The net: xresnet18, xresnet34 or xresnet50.")
+    size: int = Field(
+        ge=28, le=512, description="Side of the square the net sees, px: 28 for MNIST, else 32 or more."
+    )
+    arch: Arch = Field(
+        description="The net: xresnet18, xresnet34 or xresnet50; course_cnn (the course's) for MNIST."
+    )
     activation: Activation = Field(description="Activation by name, or a mapping with its name and options.")
     protocol: ProtocolName = Field(description="What fills in the recipe; `lrelu-bench list protocols`.")
     epochs: int = Field(
@@ -327,10 +336,12 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.dataset == "procedural" and (self.version != "v2" or self.source is not None):
+        if not self.from_archive and (self.version != "v2" or self.source is not None):
+            what = "drawn by the package" if self.dataset == "procedural" else "the official digits"
             raise ValueError(
-                "dataset procedural is drawn by the package: it has no version v1 and no source; remove them"
+                f"dataset {self.dataset} is {what}: it has no version v1 and no source; remove them"
             )
+        self._check_mnist()
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} repeat; list each once")
         # The protocol's own div_start passes: a resolved experiment is a valid config.
@@ -344,7 +355,36 @@ class Experiment(BaseModel):
                 f"on_divergence rewind halves the learning rate of what the activation learns, but "
                 f"{self.activation.name} learns nothing; use stop"
             )
+        for key in sorted(self._changes().keys() & self._without_effect):
+            raise ValueError(f"recipe.{key} has no effect in this experiment; remove it")
         return self
+
+    def _check_mnist(self) -> None:
+        """MNIST, its size, net and protocol, and images left as they are, come together or not at all."""
+        recipe, mnist = self.effective_recipe, self.dataset in MNIST
+        own = {"size": MNIST_SIZE, "arch": "course_cnn", "protocol": "course-mnist"}
+        own |= {"recipe.crop": "none", "recipe.validation": "none"}
+        for key, only in own.items():
+            value = getattr(recipe if "." in key else self, key.rpartition(".")[2])
+            if mnist and value != only:
+                raise ValueError(f"{key} is {value}, but dataset {self.dataset} takes {only} alone; set it")
+            if not mnist and value == only:
+                raise ValueError(
+                    f"{key} is {value}, which is for MNIST alone and not for dataset {self.dataset}; "
+                    "choose another"
+                )
+        if not mnist and self.size < 32:
+            raise ValueError(f"size is {self.size}; dataset {self.dataset} takes one from 32 to 512")
+
+    @property
+    def _without_effect(self) -> set[str]:
+        """Fields of the recipe that decide nothing here; an adjustable one that is ignored would mislead."""
+        return self.effective_recipe.without_effect | ({"stem"} if self.arch == "course_cnn" else set())
+
+    @property
+    def from_archive(self) -> bool:
+        """Whether the images come from one of the Imagenette and Imagewoof archives."""
+        return self.dataset not in ("procedural", *MNIST)
 
     def _changes(self) -> dict[str, Any]:
         common = {key: getattr(self, key) for key in COMMON}
@@ -368,8 +408,8 @@ class Experiment(BaseModel):
 
     @property
     def effective_source(self) -> Source | None:
-        """Resolution of the archive in force; None for the procedural data set."""
-        if self.dataset == "procedural":
+        """Resolution of the archive in force; None for a data set that comes from none."""
+        if not self.from_archive:
             return None
         return self.source or protocol_source(self.protocol, self.size)
 
@@ -379,8 +419,7 @@ class Experiment(BaseModel):
         phrases = [f"{key} {own[key]} (protocol {theirs[key]})" for key in own if own[key] != theirs[key]]
         if self.source and self.source != protocol_source(self.protocol, self.size):
             phrases.append(f"source {self.source} (protocol {protocol_source(self.protocol, self.size)})")
-        drawn = self.dataset == "procedural"
-        if not drawn and not lists_recipe(self.protocol, self.dataset, self.size, self.epochs):
+        if self.from_archive and not lists_recipe(self.protocol, self.dataset, self.size, self.epochs):
             phrases.append("the recipe of Imagewoof 128 px, 5 epochs (the board lists none for this cell)")
         if self.subset is not None:
             phrases.append(f"subset of {self.subset} images per class")
@@ -394,8 +433,8 @@ class Experiment(BaseModel):
         return "custom" if self.deviations() else self.protocol
 
     def resolved(self) -> dict[str, Any]:
-        """Every value explicit, as plain data: what a result carries, and a valid config itself."""
-        recipe = self.effective_recipe.model_dump(mode="json")
+        """Every value that has an effect, as plain data: what a result carries, and a valid config itself."""
+        recipe = self.effective_recipe.model_dump(mode="json", exclude=self._without_effect)
         return {
             **self.model_dump(mode="json", exclude={"recipe", "activation", "source", *COMMON}),
             "max_rewinds": self.effective_max_rewinds or None,
@@ -418,7 +457,8 @@ class Experiment(BaseModel):
     def slug(self) -> str:
         """The results folder of this experiment: readable, and never the same for two experiments."""
         subset = f"-subset{self.subset}" if self.subset else ""
+        version = "" if self.dataset in MNIST else f"-{self.version}"
         return (
-            f"{self.dataset}-{self.version}-{self.size}px-{self.epochs}ep{subset}-{self.arch}-"
+            f"{self.dataset}{version}-{self.size}px-{self.epochs}ep{subset}-{self.arch}-"
             f"{self.activation.name.replace(':', '.')}-{self.protocol_label}-{self.digest[:8]}"
         )

@@ -14,6 +14,9 @@ from importlib import resources
 POSTS_DAY = date(2019, 4, 16)
 """The day of the posts: a v1 result is held against the row that held its cell on this day."""
 
+DATASETS = ("imagenette", "imagewoof")
+"""The data sets that there is a board of."""
+
 V1_ARCH = "xresnet50"
 V1_PROTOCOL = "leaderboard-2019"
 """What every v1 row of April 2019 was measured with (fastai 1 `examples/train_imagenette.py`)."""

@@ -1,6 +1,6 @@
-"""xresnet18/34/50 as fastai builds them, from an activation factory.
+"""xresnet18/34/50 as fastai builds them, and the course's small net for MNIST, from an activation factory.
 
-Source: fastai 1 `vision/models/xresnet.py` and fast.ai course-v3 notebook 11, after "Bag of Tricks for Image
+xresnet: fastai 1 `vision/models/xresnet.py` and fast.ai course-v3 notebook 11, after "Bag of Tricks for Image
 Classification with Convolutional Neural Networks" (He et al. 2018): a stem of three 3x3 convolutions, average
 pooling before the shortcut's 1x1 convolution, and the last batch norm of each block starting at zero.
 """
@@ -82,6 +82,29 @@ def xresnet(
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ni, classes)])
     _init(net, init_slope)
     return net
+
+
+COURSE_CNN = (8, 16, 32, 32)
+"""Output channels of the course net's convolutions."""
+
+
+def course_cnn(act: ActivationFactory, classes: int = 10, init_slope: float = 0.1) -> nn.Sequential:
+    """An untrained small net for grey images (N, 1, H, W), giving logits (N, classes).
+
+    Four convolutions of stride 2, the first 5x5 and the others 3x3, each followed by its activation and then
+    batch norm; average pooling and a linear layer, which keeps torch's own start, as in the course.
+    Source: fast.ai course-v3 nbs/dl2/06_cuda_cnn_hooks_init.ipynb (`nfs`, `get_cnn_layers`) and
+    07_batchnorm.ipynb (`conv_layer` with nn.BatchNorm2d, `init_cnn`).
+
+    Args:
+        act: makes a fresh activation for a site with the given number of channels.
+        init_slope: the negative slope that the kaiming-normal (fan-in) start of the convolutions assumes.
+    """
+    net = nn.Sequential()
+    for i, (ni, nf) in enumerate(zip((1, *COURSE_CNN[:-1]), COURSE_CNN, strict=True)):
+        net.extend([_conv(ni, nf, 5 if i == 0 else 3, stride=2), act(nf), nn.BatchNorm2d(nf)])
+    _init(net, init_slope)
+    return net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(COURSE_CNN[-1], classes)])
 
 
 def _init(net: nn.Module, slope: float) -> None:

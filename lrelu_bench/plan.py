@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.config import Experiment
+from lrelu_bench.data import mnist
 from lrelu_bench.data.archives import data_home, sources, state
 from lrelu_bench.data.datasets import archive_of, expected_counts
 from lrelu_bench.runner import build_net
@@ -42,8 +43,8 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
     train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
-    # Weight, two moments and Lookahead's slow copy, each again in the last good state, and gradient; fp32.
-    copies = 9 if recipe.optimizer == "ranger" else 7
+    # fp32: weight, moments (one or two) and Lookahead's copy, each again in the last good state; and gradient.
+    copies = {"sgd": 5, "adam": 7, "ranger": 9}[recipe.optimizer]
     kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
     return Plan(
         data=_data_sentence(experiment),
@@ -72,7 +73,8 @@ def saved_bytes(net: nn.Module, size: int, item: int) -> int:
     leaves = [module for module in net.modules() if not list(module.children()) and id(module) not in inside]
     handles = [module.register_forward_hook(count) for module in [*leaves, *fused]]
     with torch.inference_mode():
-        net.eval()(torch.zeros(1, 3, size, size))
+        channels = next(module.in_channels for module in leaves if isinstance(module, nn.Conv2d))
+        net.eval()(torch.zeros(1, channels, size, size))
     for handle in handles:
         handle.remove()
     return kept
@@ -81,6 +83,9 @@ def saved_bytes(net: nn.Module, size: int, item: int) -> int:
 def _data_sentence(experiment: Experiment) -> str:
     if experiment.dataset == "procedural":
         return "procedural: drawn by the package, nothing to download"
+    if experiment.dataset in mnist.COUNTS:
+        here = mnist.is_here(experiment.dataset, data_home())
+        return f"{mnist.state(data_home())}{'' if here else '; the rest fetched at the first run'}"
     archive = archive_of(experiment)
     found = state(archive, data_home())
     where = f"{found.path}" if found.path else sources(archive)[0]

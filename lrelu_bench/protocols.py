@@ -1,4 +1,4 @@
-"""The three protocols a leaderboard number can be measured with, as values.
+"""The three protocols a leaderboard number can be measured with, and the course's for MNIST, as values.
 
 A `Recipe` is everything between the data and the accuracy: optimizer, schedule, augmentation, validation
 transform, loss. A protocol fills one in for a cell (data set, size, epochs); an experiment that changes any
@@ -29,10 +29,13 @@ class Recipe(BaseModel):
     batch_size: int = Field(ge=2, le=4096, description="Images per optimizer step.")
     lr: Positive = Field(description="Peak learning rate, for the whole batch on one device.")
     mixup: float = Field(ge=0, le=10, description="Alpha of mixup's beta distribution; 0 is no mixup.")
-    optimizer: Literal["adam", "ranger"] = Field(
-        description="adam: Adam with decoupled weight decay. ranger: RAdam inside Lookahead (k=6, alpha=0.5)."
+    optimizer: Literal["adam", "ranger", "sgd"] = Field(
+        description="adam: Adam with decoupled weight decay. ranger: RAdam inside Lookahead (k=6, "
+        "alpha=0.5). sgd: SGD with momentum, weight decay added to the gradient."
     )
-    momentum_max: Decay = Field(description="First-moment decay (beta1) at the start and the end.")
+    momentum_max: Decay = Field(
+        description="First-moment decay (beta1; sgd: momentum) at the start and the end."
+    )
     momentum_min: Decay = Field(description="First-moment decay (beta1) where the learning rate peaks.")
     sq_momentum: Decay = Field(description="Second-moment decay (beta2).")
     eps: Positive = Field(description="Added to the root of the second moment.")
@@ -46,22 +49,34 @@ class Recipe(BaseModel):
     div_end: Positive = Field(description="The schedule ends at lr / div_end.")
     label_smoothing: Share = Field(description="Share of the target spread over all classes.")
     drop_last: bool = Field(description="Whether an epoch drops its last, incomplete batch.")
-    crop: Literal["resize", "extent"] = Field(
-        description="Random resized crop: crop then PIL's antialiased resize, or PIL's EXTENT transform."
+    crop: Literal["resize", "extent", "none"] = Field(
+        description="Random resized crop: crop then PIL's antialiased resize, or PIL's EXTENT transform; "
+        "none, for MNIST: neither crop nor flip."
     )
     min_scale: Share = Field(description="Least share of the image's area that a random crop keeps.")
-    validation: Literal["shorter_side", "squash", "extent"] = Field(
+    validation: Literal["shorter_side", "squash", "extent", "none"] = Field(
         description="shorter_side: to size + 32, centre crop. squash: whole image to a square 14 % larger, "
-        "centre crop. extent: the central 1/1.14 of each side by PIL's EXTENT transform."
+        "centre crop. extent: the central 1/1.14 of each side by PIL's EXTENT transform. none, for MNIST: as "
+        "it is."
     )
-    mean: tuple[float, float, float] = Field(description="Channel means subtracted, of pixels in [0, 1].")
-    std: tuple[Positive, Positive, Positive] = Field(description="Channel deviations divided by.")
+    mean: tuple[float, float, float] = Field(
+        description="Channel means subtracted, of pixels in [0, 1]; of grey images, the first."
+    )
+    std: tuple[Positive, Positive, Positive] = Field(
+        description="Channel deviations divided by; of grey images, the first."
+    )
     stem: tuple[Channels, Channels, Channels] = Field(
         description="Output channels of the three stem convolutions."
     )
-    init_slope: Literal["zero", "leak"] = Field(
-        description="Negative slope the kaiming start assumes: zero, or the activation's starting leak."
+    init_slope: Literal["zero", "leak", "tenth"] = Field(
+        description="Negative slope the kaiming start assumes: zero, the activation's starting leak, or 0.1."
     )
+
+    @property
+    def without_effect(self) -> set[str]:
+        """Fields that decide nothing beside the others."""
+        adaptive = {"sq_momentum", "eps"} if self.optimizer == "sgd" else set()
+        return adaptive | ({"min_scale"} if self.crop == "none" else set())
 
     def steps_per_epoch(self, images: int) -> int:
         """Optimizer steps in an epoch of `images` images.
@@ -192,17 +207,54 @@ def _leaderboard_2020(dataset: str, size: int, epochs: int) -> Recipe:
     )
 
 
-ProtocolName = Literal["leaderboard-2019", "course-2019", "leaderboard-2020"]
+# Mean and deviation of the training images' pixels in [0, 1], to four places.
+_MNIST_PIXELS = {"mnist": (0.1307, 0.3081), "mnist-t10k": (0.1327, 0.3107)}
+
+
+def _course_mnist(dataset: str, size: int, epochs: int) -> Recipe:
+    """fast.ai course-v3 nbs/dl2/06_cuda_cnn_hooks_init.ipynb, its last cells before "Export".
+
+    Plain SGD and cross entropy, batch 512, no augmentation, pixels normalised by the training set's mean and
+    deviation; learning rate 0.2 up to 1 down to 0.1, by cosine, the peak in the middle, for 8 epochs. The
+    net's layers are 07_batchnorm.ipynb's: convolution, activation, batch norm; kaiming start with a = 0.1.
+    """
+    mean, std = _MNIST_PIXELS.get(dataset, _MNIST_PIXELS["mnist"])
+    return _leaderboard_2019(dataset, size, epochs).model_copy(
+        update={
+            "batch_size": 512,
+            "lr": 1.0,
+            "mixup": 0.0,
+            "optimizer": "sgd",
+            "momentum_max": 0.0,
+            "momentum_min": 0.0,
+            "weight_decay": 0.0,
+            "pct_start": 0.5,
+            "div_start": 5.0,
+            "div_end": 10.0,
+            "label_smoothing": 0.0,
+            "drop_last": False,
+            "crop": "none",
+            "validation": "none",
+            "mean": (mean,) * 3,
+            "std": (std,) * 3,
+            "init_slope": "tenth",
+        }
+    )
+
+
+ProtocolName = Literal["leaderboard-2019", "course-2019", "leaderboard-2020", "course-mnist"]
 PROTOCOLS = {
     "leaderboard-2019": _leaderboard_2019,
     "course-2019": _course_2019,
     "leaderboard-2020": _leaderboard_2020,
+    "course-mnist": _course_mnist,
 }
 PROTOCOL_SENTENCES = {
     "leaderboard-2019": "The board the posts compared with (fastai 1, April 2019): Adam, one-cycle, v1 data.",
     "course-2019": "The course's own notebook, most likely what the posts' author trained with: "
     "batch 64, lr 1e-2.",
     "leaderboard-2020": "Today's board (fastai2, January 2020): Ranger, flat then cosine, v2 data at 320 px.",
+    "course-mnist": "The course's lesson 10 on MNIST with its small net: SGD, batch 512, lr 0.2 to 1 to 0.1.",
 }
 
 

@@ -88,7 +88,7 @@ class RunResult:
     dataset: str
     version: str
     source: str | None
-    """Resolution of the archive; None for the procedural data set."""
+    """Resolution of the archive; None for a data set that comes from none."""
     subset: int | None
     size: int
     epochs: int

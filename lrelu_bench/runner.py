@@ -16,7 +16,7 @@ from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
-from lrelu_bench.models import xresnet
+from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training.loop import Fit, Step
@@ -112,10 +112,11 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
 def build_net(experiment: Experiment) -> torch.nn.Sequential:
     """The experiment's untrained net, drawn from torch's default generator."""
     recipe, activation = experiment.effective_recipe, experiment.activation
-    slope = activation.constants.get("leak", 0.0) if recipe.init_slope == "leak" else 0.0
-    return xresnet(
-        experiment.arch, activation_factory(activation), classes=10, stem=recipe.stem, init_slope=slope
-    )
+    slopes = {"zero": 0.0, "leak": activation.constants.get("leak", 0.0), "tenth": 0.1}
+    slope, act = slopes[recipe.init_slope], activation_factory(activation)
+    if experiment.arch == "course_cnn":
+        return course_cnn(act, classes=10, init_slope=slope)
+    return xresnet(experiment.arch, act, classes=10, stem=recipe.stem, init_slope=slope)
 
 
 def build_loader(unit: Unit, split: Split) -> Loader:

@@ -185,6 +185,7 @@ def test_rows_stand_by_cell_net_protocol_and_activation():
             "procedural data",
             None,
         ),
+        ({"dataset": "mnist", "version": "v2", "source": None}, "no board row", "no such board", None),
     ],
 )
 def test_what_a_row_is_held_against(change, comparison, reason, difference):
@@ -280,6 +281,20 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def test_the_whole_comparison_as_printed(format, width, fixture):
     printed = render(rows(EXAMPLE), SKIPPED, format, width)
     assert printed == (FIXTURES / fixture).read_text(encoding="utf-8")
+
+
+def test_what_no_board_lists_gets_a_markdown_table_of_its_own():
+    digits = seeds(0.97, 0.98, dataset="mnist-t10k", version="v2", source=None, valid_images=1000)
+    first, second, *rest = render(rows([*digits, run()]), [], "md").split("\n\n")
+    assert "Imagewoof v1" in first
+    assert "MNIST" not in first
+    header, _, line = second.splitlines()
+    assert header.endswith("| Activation | n | Accuracy % | Best run % |")
+    assert line.startswith("| MNIST test digits, 9,000 + 1,000 | 128 | 5 |")
+    assert line.endswith("| relu | 2 | 97.5 ± 6.4 | 98.0 |")
+    assert all(text.startswith("- ") for text in rest)
+    (only,) = [text for text in render(rows(digits), [], "md").split("\n\n") if text.startswith("|")]
+    assert only == second
 
 
 def test_a_pipe_gets_80_columns_unless_columns_says_otherwise(monkeypatch):

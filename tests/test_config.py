@@ -25,6 +25,20 @@ def experiment(**changes: Any) -> Experiment:
     return Experiment.model_validate({**BASE, **changes})
 
 
+MNIST: dict[str, Any] = {
+    "dataset": "mnist-t10k",
+    "version": "v2",
+    "size": 28,
+    "arch": "course_cnn",
+    "protocol": "course-mnist",
+}
+
+
+def cell_of(protocol: str) -> dict[str, Any]:
+    """What an experiment of the protocol must say beside it."""
+    return MNIST if protocol == "course-mnist" else {"protocol": protocol}
+
+
 def activation(name: str) -> dict[str, Any]:
     """The activation, with an option where it needs one."""
     return {"name": name, "leak": 0.1} if name == "general_relu" else {"name": name}
@@ -64,7 +78,7 @@ def test_digest_depends_on_everything_else(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("protocol", "name"), list(product(PROTOCOLS, ACTIVATIONS)))
 def test_resolved_is_a_valid_config_with_the_same_digest(protocol: str, name: str) -> None:
-    first = experiment(protocol=protocol, activation=activation(name), epochs=80)
+    first = experiment(**cell_of(protocol), activation=activation(name), epochs=80)
     again = Experiment.model_validate(first.resolved())
     assert again.digest == first.digest
     assert again.resolved() == first.resolved()
@@ -131,6 +145,18 @@ def test_a_run_that_may_rewind_leaves_its_protocol() -> None:
     assert experiment().effective_max_rewinds == 0
 
 
+def test_mnist_resolves_to_what_has_an_effect() -> None:
+    digits = experiment(**MNIST)
+    assert digits.slug.startswith("mnist-t10k-28px-5ep-course_cnn-learned_relu_v3-course-mnist-")
+    assert digits.effective_source is None
+    assert not {"sq_momentum", "eps", "min_scale", "stem"} & digits.resolved()["recipe"].keys()
+    other = experiment(**MNIST | {"dataset": "mnist"})
+    assert other.digest != digits.digest
+    adam = experiment(**MNIST, recipe={"optimizer": "adam", "eps": 1e-5, "momentum_max": 0.9})
+    assert adam.resolved()["recipe"]["eps"] == 1e-5
+    assert adam.protocol_label == "custom"
+
+
 def test_lr_and_batch_of_a_board_cell_are_those_of_one_device() -> None:
     recipe = experiment().effective_recipe
     assert (recipe.batch_size, recipe.lr) == (128, pytest.approx(1.5e-3))
@@ -168,6 +194,20 @@ def test_procedural_has_no_source() -> None:
         ({"recipe": {"stem": (0, 32, 64)}}, "greater than or equal to 1"),
         ({"recipe": {"sq_momentum": 1.0}}, "less than 1"),
         ({"leek": 1}, "Extra inputs"),
+        ({"size": 28}, "size is 28, which is for MNIST alone"),
+        ({"size": 31}, "size is 31; dataset imagewoof takes one from 32 to 512"),
+        (
+            {"arch": "course_cnn"},
+            "arch is course_cnn, which is for MNIST alone and not for dataset imagewoof",
+        ),
+        ({"protocol": "course-mnist"}, "protocol is course-mnist, which is for MNIST alone"),
+        ({"recipe": {"crop": "none"}}, "recipe.crop is none, which is for MNIST alone"),
+        ({"recipe": {"optimizer": "sgd", "eps": 1e-5}}, "recipe.eps has no effect in this experiment"),
+        ({**MNIST, "version": "v1"}, "the official digits: it has no version v1"),
+        ({**MNIST, "size": 32}, "size is 32, but dataset mnist-t10k takes 28 alone"),
+        ({**MNIST, "arch": "xresnet18"}, "arch is xresnet18, but dataset mnist-t10k takes course_cnn alone"),
+        ({**MNIST, "recipe": {"validation": "squash"}}, "recipe.validation is squash, but"),
+        ({**MNIST, "recipe": {"stem": [8, 8, 8]}}, "recipe.stem has no effect"),
     ],
     ids=str,
 )
@@ -198,7 +238,7 @@ def test_source_of_a_protocol(protocol: str, size: int, source: str) -> None:
 def test_every_protocol_gives_a_valid_recipe_for_every_cell() -> None:
     for protocol, dataset, size, epochs in product(
         PROTOCOLS.values(),
-        ("imagenette", "imagewoof", "procedural"),
+        ("imagenette", "imagewoof", "procedural", "mnist"),
         (64, 128, 192, 256),
         (1, 5, 20, 80, 400),
     ):

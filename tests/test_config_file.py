@@ -242,13 +242,14 @@ def test_activation_without_a_name() -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("arch=xresnet101", "arch is 'xresnet101'; it must be one of xresnet18, xresnet34, xresnet50"),
-        ("arch=xresnet-18", "arch is 'xresnet-18'; it must be one of xresnet18, xresnet34, xresnet50; "
-         "did you mean xresnet18?"),
+        ("arch=xresnet101", "arch is 'xresnet101'; it must be one of xresnet18, xresnet34, xresnet50, "
+         "course_cnn"),
+        ("arch=xresnet-18", "arch is 'xresnet-18'; it must be one of xresnet18, xresnet34, xresnet50, "
+         "course_cnn; did you mean xresnet18?"),
         ("dataset=null", "dataset is null; it must be one of imagenette, imagewoof, procedural"),
         ("activation=learned_rleu", "activation.name is 'learned_rleu'; it must be one of relu, "),
         ("activation=3", "activation is 3; it must be a name, or a mapping of name, leak"),
-        ("size=16", "size is 16; it must be a whole number from 32 to 512"),
+        ("size=16", "size is 16; it must be a whole number from 28 to 512"),
         ("epochs=5.5", "epochs is 5.5; it must be a whole number from 1 to 1000"),
         ("epochs=true", "epochs is true; it must be a whole number from 1 to 1000"),
         ("epochs='5'", "epochs is '5'; it must be a whole number from 1 to 1000; remove the quotes"),
@@ -344,9 +345,9 @@ def test_all_problems_at_once_in_the_order_of_the_file() -> None:
     text = VALID.replace("imagewoof", "imagewof").replace("size: 128", "size: 1") + "leek: 1\nlr: x\n"
     assert refusal(text, "epochs=0", "nonsense").splitlines() == [
         "x.yaml: 6 problems",
-        "x.yaml:2: dataset is 'imagewof'; it must be one of imagenette, imagewoof, procedural; "
-        "did you mean imagewoof?",
-        "x.yaml:4: size is 1; it must be a whole number from 32 to 512",
+        "x.yaml:2: dataset is 'imagewof'; it must be one of imagenette, imagewoof, procedural, "
+        "mnist, mnist-t10k; did you mean imagewoof?",
+        "x.yaml:4: size is 1; it must be a whole number from 28 to 512",
         "x.yaml:9: unknown key leek (value 1); remove it, or use one of source, subset, batch_size, mixup, "
         "recipe, precision, on_divergence, max_rewinds, seeds",
         "x.yaml:10: lr is 'x'; it must be a number above 0",
@@ -523,8 +524,11 @@ def test_wrong_seeds(text: str, sentence: str) -> None:
 @pytest.mark.parametrize(("protocol", "name"), list(product(PROTOCOLS, ACTIVATIONS)))
 def test_dump_reads_back_to_the_same_digest(protocol: str, name: str) -> None:
     leak = ["activation.leak=0.1"] if name == "general_relu" else []
-    for extra in ([], ["epochs=80", "lr=8e-3", "seeds=[0,1]", "subset=3", "recipe.eps=1e-7"]):
-        first = load(VALID, f"protocol={protocol}", f"activation={name}", *leak, *extra)
+    cell = [f"protocol={protocol}"]
+    if protocol == "course-mnist":
+        cell += ["dataset=mnist", "version=v2", "size=28", "arch=course_cnn"]
+    for extra in ([], ["epochs=80", "lr=8e-3", "seeds=[0,1]", "subset=3", "recipe.weight_decay=1e-7"]):
+        first = load(VALID, *cell, f"activation={name}", *leak, *extra)
         again = load(dump_experiment(first))
         assert again.digest == first.digest
         assert again.seeds == first.seeds

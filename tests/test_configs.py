@@ -16,7 +16,7 @@ every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.na
 
 
 def test_the_promised_configs_ship() -> None:
-    promised = {"quickstart", "smoke", "woof128", "woof128-v2", "woof192", "nette128", "nette192"}
+    promised = {"quickstart", "smoke", "woof128", "woof128-v2", "woof192", "nette128", "nette192", "mnist"}
     assert promised <= {path.stem for path in CONFIGS}
 
 
@@ -48,6 +48,10 @@ def test_valid_by_the_json_schema(path: Path) -> None:
 @pytest.mark.parametrize("name", ["woof128", "woof128-v2", "woof192", "nette128", "nette192"])
 def test_a_cell_follows_its_protocol(name: str) -> None:
     assert load_experiment(ROOT / f"configs/{name}.yaml").protocol_label == "leaderboard-2019"
+
+
+def test_mnist_follows_its_protocol() -> None:
+    assert load_experiment(ROOT / "configs/mnist.yaml").protocol_label == "course-mnist"
 
 
 def test_v2_sibling_differs_in_the_version_only() -> None:

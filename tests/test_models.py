@@ -6,7 +6,7 @@ from torch import nn
 
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.config import Activation
-from lrelu_bench.models import LAYERS, xresnet
+from lrelu_bench.models import LAYERS, course_cnn, xresnet
 
 PARAMETERS = {"xresnet18": 11_200_874, "xresnet34": 21_309_034, "xresnet50": 23_547_754}
 
@@ -67,3 +67,35 @@ def test_the_stem_follows_the_protocol():
         (32, 64, (1, 1)),
         (64, 64, (1, 1)),
     ]
+
+
+def test_the_course_net_is_the_notebooks():
+    torch.manual_seed(0)
+    net = course_cnn(activation_factory(Activation(name="relu")))
+    assert sum(p.numel() for p in net.parameters()) == 15_682
+    convs = [m for m in net if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0]) for c in convs] == [
+        (1, 8, 5, 2),
+        (8, 16, 3, 2),
+        (16, 32, 3, 2),
+        (32, 32, 3, 2),
+    ]
+    assert [type(m) for m in net[:3]] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+    sides, x = [], torch.zeros(2, 1, 28, 28)
+    for module in net:
+        x = module(x)
+        if isinstance(module, nn.Conv2d):
+            sides.append(x.shape[-1])
+    assert (sides, x.shape) == ([14, 7, 4, 2], (2, 10))
+
+
+def test_the_course_nets_start_is_kaiming_with_the_slope_for_convolutions_alone():
+    nets = []
+    for slope in (0.0, 0.5):
+        torch.manual_seed(0)
+        nets.append(course_cnn(activation_factory(Activation(name="relu")), init_slope=slope))
+    plain, leaky = nets
+    assert (leaky[0].weight / plain[0].weight).mean().item() == pytest.approx((1 / 1.25) ** 0.5)
+    assert plain[9].weight.std().item() == pytest.approx((2 / 288) ** 0.5, rel=0.03)
+    assert plain[-1].weight.abs().max() <= 32**-0.5
+    assert plain[-1].bias.any()

@@ -97,6 +97,17 @@ def momentum_at(step, protocol):
     return 0.95 if protocol == "leaderboard-2020" else 0.95 - 0.004 * step
 
 
+def test_sgd_with_momentum_step_by_step():
+    weight = torch.full((3,), 2.0, dtype=torch.float64)
+    buffer = torch.zeros_like(weight)
+    for step, expected in enumerate(trajectory("course-mnist", steps=10)):
+        leaf = weight.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(quadratic(leaf), leaf)
+        buffer = momentum_at(step, "sgd") * buffer + grad
+        weight = weight - 0.05 / (step + 1) * buffer
+        torch.testing.assert_close(weight, expected, rtol=1e-9, atol=0)
+
+
 def test_adam_with_decoupled_decay_step_by_step():
     weight = torch.full((3,), 2.0, dtype=torch.float64)
     first, second = torch.zeros_like(weight), torch.zeros_like(weight)

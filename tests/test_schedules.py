@@ -36,6 +36,15 @@ def test_the_course_peaks_in_the_middle():
     assert one_cycle(course, 75, 100) == pytest.approx(((1e-2 + 1e-7) / 2, 0.90))
 
 
+def test_the_courses_mnist_rises_from_a_fifth_and_ends_at_a_tenth():
+    course = recipe("course-mnist")
+    expected = {0: 0.2, 25: 0.6, 50: 1.0, 75: 0.55}
+    assert {step: one_cycle(course, step, 100) for step in expected} == {
+        step: (pytest.approx(lr), 0.0) for step, lr in expected.items()
+    }
+    assert one_cycle(course, 99, 100)[0] == pytest.approx(0.1, abs=1e-3)
+
+
 def test_flat_cos_of_the_2020_board_by_hand():
     board = recipe("leaderboard-2020")
     assert {flat_cos(board, step, 400) for step in (0, 100, 299, 300)} == {(8e-3, 0.95)}

@@ -183,13 +183,21 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
 
 def sources(archive: Archive) -> list[str]:
     """The addresses to try in order: each mirror's copy, then the official one."""
-    mirrors = [m.strip() for m in os.environ.get("LRELU_BENCH_MIRROR", "").split(",") if m.strip()]
-    for mirror in mirrors:
+    return [f"{mirror}/{archive.filename}" for mirror in mirrors()] + [archive.url]
+
+
+def mirrors() -> list[str]:
+    """The base addresses in LRELU_BENCH_MIRROR, without a slash at the end.
+
+    Raises BenchError where one is no address.
+    """
+    given = [m.strip() for m in os.environ.get("LRELU_BENCH_MIRROR", "").split(",") if m.strip()]
+    for mirror in given:
         if not mirror.lower().startswith(("http://", "https://", "file://")):
             raise BenchError(
                 f"LRELU_BENCH_MIRROR: '{mirror}' is no http(s):// or file:// address; correct it."
             )
-    return [f"{mirror.rstrip('/')}/{archive.filename}" for mirror in mirrors] + [archive.url]
+    return [mirror.rstrip("/") for mirror in given]
 
 
 def import_archive(

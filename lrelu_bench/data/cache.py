@@ -46,7 +46,11 @@ _KEYS = ("offsets", "heights", "widths", "labels", "folders", "names")
 
 
 class ImageSource(Protocol):
-    """Labelled uint8 RGB images, decoded from an archive or drawn in memory."""
+    """Labelled uint8 images, decoded from an archive, drawn in memory or read from MNIST's files."""
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB images, 1 for grey ones."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -80,7 +84,7 @@ class ImageSource(Protocol):
         """How many images there are."""
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """Image `i`, uint8 (height, width, 3)."""
+        """Image `i`, uint8 (height, width, channels)."""
 
 
 class ImageCache:
@@ -90,6 +94,8 @@ class ImageCache:
     int32 (n,). Opening reads the index only; pickling sends the folder's path only, so workers map the same
     pages.
     """
+
+    channels = 3
 
     def __init__(self, folder: Path) -> None:
         """Open the cache in `folder`; raises BenchError where it is absent or damaged."""

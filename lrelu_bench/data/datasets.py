@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lrelu_bench.config import Experiment
+from lrelu_bench.data import mnist
 from lrelu_bench.data.cache import ImageSource, ensure
 from lrelu_bench.data.catalog import ARCHIVES, CLASSES, Archive, archive_for
 from lrelu_bench.data.download import Progress
@@ -36,6 +37,8 @@ def expected_counts(experiment: Experiment) -> tuple[int, int]:
         train, valid = (
             n * classes for n in (ProceduralImages.TRAIN_PER_CLASS, ProceduralImages.VALID_PER_CLASS)
         )
+    elif experiment.dataset in mnist.COUNTS:
+        classes, (train, valid) = len(mnist.CLASSES), mnist.COUNTS[experiment.dataset]
     else:
         classes = len(CLASSES[experiment.dataset])
         resolution = archive_of(experiment).resolution
@@ -59,6 +62,8 @@ def open_split(experiment: Experiment, home: Path, progress: Progress | None = N
     images: ImageSource
     if experiment.dataset == "procedural":
         images = ProceduralImages()
+    elif experiment.dataset in mnist.COUNTS:
+        images = mnist.ensure(experiment.dataset, home, progress)
     else:
         images = ensure(archive_of(experiment), home, progress)
     train, valid = split_indices(images.names, images.folders, experiment.version)

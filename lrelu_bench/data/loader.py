@@ -18,7 +18,7 @@ from lrelu_bench.data.transforms import CROPS, VALIDATIONS, random_crops
 from lrelu_bench.protocols import Recipe
 
 Batch = tuple[Tensor, Tensor]
-"""Images uint8 (N, size, size, 3) and labels int64 (N,)."""
+"""Images uint8 (N, size, size, channels) and labels int64 (N,)."""
 AHEAD = 2
 """Batches prepared before they are asked for."""
 
@@ -51,7 +51,10 @@ class Loader:
         """One shuffled, augmented epoch (0-based); the same for the same seed and epoch."""
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(self.split.train)
-        source, crop = self.split.source, CROPS[self.recipe.crop]
+        source = self.split.source
+        if self.recipe.crop == "none":
+            return self._prefetched(order, self._train_bounds(), lambda i: source.image(order[i]))
+        crop = CROPS[self.recipe.crop]
         crops = random_crops(
             rng,
             source.heights[order],
@@ -81,9 +84,8 @@ class Loader:
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(self.workers) as pool:
 
             def prepare(start: int, stop: int) -> Batch:
-                batch = torch.empty(
-                    (stop - start, self.size, self.size, 3), dtype=torch.uint8, pin_memory=self.pin
-                )
+                shape = (stop - start, self.size, self.size, self.split.source.channels)
+                batch = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
                 pixels = batch.numpy()
 
                 def fill(i: int) -> None:

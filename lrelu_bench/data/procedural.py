@@ -196,6 +196,7 @@ class ProceduralImages:
     VALID_PER_CLASS = 50
 
     official: bool = False
+    channels = 3
     classes: tuple[str, ...] = CLASS_NAMES
 
     def __init__(

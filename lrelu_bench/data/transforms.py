@@ -132,8 +132,14 @@ def _centre_crop(image: Pixels, size: int) -> Pixels:
     return image[top : top + size, left : left + size]
 
 
-VALIDATIONS: dict[Literal["shorter_side", "squash", "extent"], Callable[[Pixels, int], Pixels]] = {
+def validate_none(image: Pixels, size: int) -> Pixels:
+    """The image as it is; it has the size already."""
+    return image
+
+
+VALIDATIONS: dict[Literal["shorter_side", "squash", "extent", "none"], Callable[[Pixels, int], Pixels]] = {
     "shorter_side": validate_shorter_side,
     "squash": validate_squash,
     "extent": validate_extent,
+    "none": validate_none,
 }

@@ -2,7 +2,7 @@
 
 from lrelu_bench.activations.custom import unrunnable
 from lrelu_bench.config import Experiment
-from lrelu_bench.leaderboard import load_board
+from lrelu_bench.leaderboard import DATASETS, load_board
 
 
 def remarks(experiment: Experiment) -> list[str]:
@@ -14,7 +14,7 @@ def remarks(experiment: Experiment) -> list[str]:
     if activation.is_custom and (problem := unrunnable(activation.name, activation.code)):
         lines.append(f"activation {activation.name} cannot run: {problem}")
     cell = (experiment.dataset, experiment.version, experiment.size, experiment.epochs)
-    if experiment.dataset != "procedural" and load_board().row_of(*cell) is None:
+    if experiment.dataset in DATASETS and load_board().row_of(*cell) is None:
         lines.append(
             f"the {experiment.version} board has no {experiment.size} px, {experiment.epochs} epoch cell: "
             "the result will stand beside no row"

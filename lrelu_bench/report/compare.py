@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lrelu_bench.activations import ACTIVATIONS, LEARNED
 from lrelu_bench.errors import BenchError
 from lrelu_bench.evidence import summarize
-from lrelu_bench.leaderboard import V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
+from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
 from lrelu_bench.results import RunResult, load_result
 
 Comparison = Literal["like for like", "reference", "no board row"]
@@ -37,7 +37,7 @@ class CompareRow:
     subset: int | None
     """Training images per class; None is all of them."""
     source: str | None
-    """Resolution of the archive's images, px; None for the procedural data set."""
+    """Resolution of the archive's images, px; None for a data set that comes from none."""
     size: int
     epochs: int
     arch: str
@@ -265,6 +265,8 @@ def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:
     """The board's row, whether it was measured as the run was, and if not, with what."""
     if run.dataset == "procedural":
         return None, "no board row", "procedural data"
+    if run.dataset not in DATASETS:
+        return None, "no board row", "no such board"
     if run.subset is not None:
         return None, "no board row", "subset"
     board = load_board().row_of(run.dataset, run.version, run.size, run.epochs)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.activations import ACTIVATIONS
+from lrelu_bench.data import mnist
 from lrelu_bench.data.archives import ArchiveState
 from lrelu_bench.data.catalog import ARCHIVES, CLASSES
 from lrelu_bench.data.procedural import CLASS_NAMES, ProceduralImages
@@ -17,6 +18,7 @@ ARCH_SENTENCES = {
     "xresnet18": "8 blocks of two 3x3 convolutions; 11.2 M parameters, 19 activation sites",
     "xresnet34": "16 blocks of two 3x3 convolutions; 21.3 M parameters, 35 activation sites",
     "xresnet50": "16 bottleneck blocks; 23.5 M parameters, 51 activation sites",
+    "course_cnn": "MNIST alone: 4 convolutions of stride 2; 15,682 parameters, 4 activation sites",
 }
 
 
@@ -65,6 +67,8 @@ def datasets() -> Table:
     drawn = (ProceduralImages.TRAIN_PER_CLASS, ProceduralImages.VALID_PER_CLASS)
     both = " / ".join(f"{len(CLASS_NAMES) * n:,}" for n in drawn)
     lines.append(("procedural", both, ", ".join(CLASS_NAMES)))
+    for dataset, (train, valid) in mnist.COUNTS.items():
+        lines.append((dataset, f"{train:,} / {valid:,}", ", ".join(mnist.CLASSES)))
     return table(["name", "train / validation", "classes"], lines)
 
 

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrelu_bench.leaderboard import DATASETS
 from lrelu_bench.report import compare
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.wording import (
@@ -174,15 +175,27 @@ class _Drawing:
 _NUMBERS = ("px", "Epochs", "n", "Accuracy %", "Best run %", "Board %", "vs board")
 _TEXT = ("Net", "Protocol", "Precision", "Activation")
 _MARKDOWN = ("Data", *_NUMBERS[:2], *_TEXT, *_NUMBERS[2:], "Compared", "Posts claimed %")
+_OF_BOARDS = 4
+"""How many columns at the end say something only where there is a board."""
 
 
 def _markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
     notes = Notes(rows, skipped)
+    with_board = [row for row in rows if row.dataset in DATASETS]
+    others = [row for row in rows if row.dataset not in DATASETS]
+    width = len(_MARKDOWN)
+    blocks = [(with_board, width), (others, width - _OF_BOARDS)]
+    tables = [_markdown_table(block, notes, columns) for block, columns in blocks if block]
+    table = "\n\n".join(tables)
+    cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
+    return "\n".join([table, "", *(f"- {_escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
+
+
+def _markdown_table(rows: Sequence[CompareRow], notes: Notes, columns: int) -> str:
+    """One table with the first `columns` of the columns."""
     rule = ["---:" if name in _NUMBERS else "---" for name in _MARKDOWN]
     body = [[_escaped(cell) for cell in _markdown_cells(row, notes)] for row in rows]
-    table = [f"| {' | '.join(cells)} |" for cells in (_MARKDOWN, rule, *body)]
-    cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
-    return "\n".join([*table, "", *(f"- {_escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
+    return "\n".join(f"| {' | '.join(cells[:columns])} |" for cells in (_MARKDOWN, rule, *body))
 
 
 def _markdown_cells(row: CompareRow, notes: Notes) -> list[str]:

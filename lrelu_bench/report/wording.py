@@ -8,6 +8,10 @@ from lrelu_bench.leaderboard import POSTS_DAY, V1_PROTOCOL, BoardRow, load_board
 from lrelu_bench.report.compare import CompareRow, DivergedRun
 
 NOTHING = "–"
+TITLES = {
+    "mnist": "MNIST, 60,000 + 10,000 images",
+    "mnist-t10k": "MNIST test digits, 9,000 + 1,000",
+}
 
 
 class Notes:
@@ -109,7 +113,8 @@ def _stop(run: DivergedRun) -> str:
 
 def data_name(row: CompareRow) -> str:
     """The data set with its version: `Imagewoof v1`."""
-    return f"{row.dataset.capitalize()} {row.version}" if row.source else row.dataset.capitalize()
+    title = TITLES.get(row.dataset, row.dataset.capitalize())
+    return f"{title} {row.version}" if row.source else title
 
 
 def files(row: CompareRow) -> str:

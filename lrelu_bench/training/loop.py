@@ -75,8 +75,9 @@ class Fit:
 
     def __post_init__(self) -> None:
         device = self.compute.device
-        self._mean = torch.tensor(self.recipe.mean, device=device) * 255
-        self._std = torch.tensor(self.recipe.std, device=device) * 255
+        channels = self.loader.split.source.channels
+        self._mean = torch.tensor(self.recipe.mean[:channels], device=device) * 255
+        self._std = torch.tensor(self.recipe.std[:channels], device=device) * 255
 
     def epochs(self, count: int) -> Iterator[EpochRow | Divergence]:
         """Train `count` epochs, validating after each; a divergence stands in place of an epoch that broke.
@@ -179,7 +180,7 @@ class Fit:
         return Trained(mean_loss, lr, seen, time.perf_counter() - started)
 
     def on_device(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, H, W, 3) to a normalised, channels_last (N, 3, H, W) float batch, and its labels."""
+        """uint8 (N, H, W, C) to a normalised, channels_last (N, C, H, W) float batch, and its labels."""
         pixels = pixels.to(self.compute.device, non_blocking=True)
         labels = labels.to(self.compute.device, non_blocking=True)
         return ((pixels - self._mean) / self._std).permute(0, 3, 1, 2), labels

@@ -1,4 +1,4 @@
-"""Parameter groups and the protocols' two optimizers, on torch's own Adam and RAdam."""
+"""Parameter groups and the protocols' three optimizers, on torch's own Adam, RAdam and SGD."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -97,12 +97,15 @@ def build_optimizer(
     """The recipe's optimizer, with Lookahead beside it for ranger.
 
     adam is fastai 1's Adam with true weight decay and the course's (which decays after the step, not before:
-    a relative difference of lr * weight_decay on the step), both torch's AdamW. ranger is fastai2's.
+    a relative difference of lr * weight_decay on the step), both torch's AdamW. ranger is fastai2's. sgd is
+    torch's own.
     """
     groups = parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult)
     betas = (recipe.momentum_max, recipe.sq_momentum)
     if recipe.optimizer == "adam":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps), None
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum_max), None
     radam = torch.optim.RAdam(
         groups, lr=recipe.lr, betas=betas, eps=recipe.eps, decoupled_weight_decay=True, foreach=True
     )
@@ -110,7 +113,10 @@ def build_optimizer(
 
 
 def set_hyperparameters(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:
-    """Set learning rate, times its own `lr_mult`, and first-moment decay of every group."""
+    """Set learning rate, times its own `lr_mult`, and first-moment decay (SGD: momentum) of every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_mult"]
-        group["betas"] = (momentum, group["betas"][1])
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
