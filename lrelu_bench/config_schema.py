@@ -97,7 +97,7 @@ def expected(node: dict[str, Any] | None) -> str:
 def _of_its_type(node: dict[str, Any]) -> str:
     kind = node.get("type")
     if kind == "string":
-        return f"text such as {node['examples'][0]}"
+        return " such as ".join(["text", *map(str, node.get("examples", ())[:1])])
     if kind == "array":
         return _expected_list(node)
     if kind == "boolean":

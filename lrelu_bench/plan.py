@@ -43,7 +43,7 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
     train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
-    # fp32: weight, moments (one or two) and Lookahead's copy, each again in the last good state; and gradient.
+    # fp32: weight, moments (one or two), Lookahead's copy, each again in the last good state; and gradient.
     copies = {"sgd": 5, "adam": 7, "ranger": 9}[recipe.optimizer]
     kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
     return Plan(

@@ -135,7 +135,7 @@ def test_a_dry_run_writes_nothing(call, tmp_path):
     assert code == 0
     assert "steps        97 an epoch, 485 a run" in out
     assert "imagewoof2-160: fetched at the first run" in out
-    assert "memory       about 2.1 GB" in out
+    assert "memory       about 1.6 GB" in out
     assert out.count("to be trained") == 2
     assert list(tmp_path.iterdir()) == []
     assert yaml.safe_load(out[out.index("dataset:") : out.index("data  ")])["batch_size"] == 128

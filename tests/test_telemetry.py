@@ -251,19 +251,17 @@ def test_training_is_the_same_bit_for_bit_with_and_without(split, changes):
 
 @pytest.mark.parametrize("arch", ["xresnet18", "xresnet50"])
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "general_relu", "learned_relu"])
-def test_every_activation_of_a_net_is_a_site(arch, name):
+def test_every_activation_of_a_net_is_a_site(arch, name, monkeypatch):
     options = {"maxv": 5.0} if name == "general_relu" else {}
     net = xresnet(arch, activation_factory(Activation.model_validate({"name": name} | options)))
     sites = activation_sites(net)
     assert len(sites) == {"xresnet18": 19, "xresnet50": 51}[arch]
-    called = []
-    for site in sites:
-        site.module.register_forward_hook(
-            lambda module, inputs, y, site=site: called.append((site, y.shape[1]))
-        )
-    net.eval()
-    net(torch.zeros(1, 3, 32, 32))
-    assert called == [(site, site.channels) for site in sites], "in the order of the forward pass"
+    recorder, called = TelemetryRecorder(net, 1, 1), []
+    monkeypatch.setattr(recorder, "observe", lambda site, y: called.append((site, y.shape[1])))
+    recorder.before_step(1, 0.1)
+    net(torch.zeros(2, 3, 64, 64).to(memory_format=torch.channels_last))
+    expected = [(index, site.channels) for index, site in enumerate(sites)]
+    assert called == expected, "once each, in the order of the forward pass"
 
 
 def test_no_hook_and_no_output_outlives_its_step():
