@@ -118,22 +118,34 @@ def main() -> None:
         report_kernels(compute)
 
 
-def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> int:
-    """Peak memory of a few steps, bytes: allocated on the GPU, or resident in this process."""
+def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> tuple[int, int]:
+    """Peak memory of a few steps, bytes (allocated on the GPU, or resident), and what of it the batch took.
+
+    The batch's part is what came on top of a net that has trained on two images: programs and kernels apart.
+    """
+
+    def peak() -> int:
+        on_gpu = compute.device.type == "cuda"
+        return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
+
+    Stepper(variant, arch, 2, compute).seconds(2)
+    before = peak()
     Stepper(variant, arch, batch, compute).seconds(4)
-    if compute.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return environment.peak_memory_bytes()
+    return peak(), peak() - before
 
 
-def memory_in_own_process(variant: str) -> int:
-    """The peak of this script run for one variant alone."""
+def memory_in_own_process(variant: str) -> tuple[int, int]:
+    """`peak_memory` of this script run for one variant alone."""
     command = [sys.executable, *sys.argv, "--memory-of", variant]
-    return int(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
+    total, own = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    return total, own
 
 
 def report(
-    options: argparse.Namespace, compute: Compute, times: dict[str, list[float]], memory: dict[str, int]
+    options: argparse.Namespace,
+    compute: Compute,
+    times: dict[str, list[float]],
+    memory: dict[str, tuple[int, int]],
 ) -> None:
     """Print ratios to ReLU with what they were measured on."""
     described = environment.describe()
@@ -143,13 +155,18 @@ def report(
     print(f"- hardware: {device}; {described['cores']} cores, {described['threads']} threads")
     print(f"- versions: {versions}; commit {described['commit']}")
     print(f"- n = {options.blocks} blocks of {options.steps} steps each, in turns\n")
-    print("| activation | images/s (median) | step, ratio to relu | peak memory | ratio to relu |")
-    print("|---|---:|---:|---:|---:|")
+    print(
+        "| activation | images/s | step, ratio to relu | peak memory | to relu | the batch's part | to relu |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for variant in VARIANTS:
         rate = options.batch * options.steps / median(times[variant])
         ratios = [own / relu for own, relu in zip(times[variant], times["relu"], strict=True)]
-        peak = f"{memory[variant] / 1e9:.3f} GB | {memory[variant] / memory['relu']:.3f}"
-        print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {peak} |")
+        kept = " | ".join(
+            f"{own / 1e9:.3f} GB | {own / relu:.3f}"
+            for own, relu in zip(memory[variant], memory["relu"], strict=True)
+        )
+        print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {kept} |")
 
 
 def report_kernels(compute: Compute) -> None:
