@@ -297,7 +297,7 @@ def test_activation_without_a_name() -> None:
         ("activation={name: prelu, options: {leak: 1}}", "has no options.leak (it takes: leak); remove it"),
         ("activation={name: elu, options: {alpha: x}}", "activation.options.alpha is 'x'; it must be a num"),
         ("activation={name: elu, options: {alpha: .nan}}", "activation.options.alpha is nan; it must be a f"),
-        ("activation={name: elu, options: 3}", "options is 3; it must be a mapping from each name to a number"),
+        ("activation={name: elu, options: 3}", "options is 3; it must be a mapping from each name to a num"),
         ("activation={name: 'a:B', leak: 0.1}", "a class of your own takes it as options: {leak: 0.1}"),
         ("activation={name: 'a:B', options: {a b: 1}}", "and 'a b' cannot be given; rename it"),
         ("activation={name: 'a:B', options: {channels: 1}}", "and 'channels' cannot be given; rename it"),
