@@ -166,18 +166,20 @@ def _has_kernel(x: Tensor, form: Form) -> bool:
         return False
     if given[0].dim() and (x.dim() != 4 or given[0].shape != (x.size(1), 1, 1)):
         return False
-    # Numba has no float16, and no CPU trains in it; on CUDA, Triton comes with torch but not everywhere.
-    dtypes = {"cpu": _CPU_DTYPES, "cuda": _CUDA_DTYPES if _has_triton() else ()}
-    return x.dtype in dtypes.get(x.device.type, ())
+    compiler, dtypes = _COMPILERS.get(x.device.type, ("", ()))
+    return x.dtype in dtypes and _installed(compiler)
 
 
-_CPU_DTYPES = (torch.float32, torch.bfloat16)
-_CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Numba has no float16, and no CPU trains in it. Triton comes with torch on Linux alone.
+_COMPILERS: dict[str, tuple[str, tuple[torch.dtype, ...]]] = {
+    "cpu": ("numba", (torch.float32, torch.bfloat16)),
+    "cuda": ("triton", (torch.float32, torch.bfloat16, torch.float16)),
+}
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def _installed(name: str) -> bool:
+    return find_spec(name) is not None
 
 
 def _kernels(x: Tensor) -> ModuleType:

@@ -24,10 +24,10 @@ from lrelu_bench.activations.factory import Site, activation_sites
 from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.telemetry_file import CURVE_X, EDGES, NEAR_ZERO, Telemetry
 
-SAMPLES_PER_EPOCH = 20
+SAMPLES_PER_EPOCH = 10
 SAMPLES_PER_RUN = 400
-LEAST_DISTANCE = 4
-"""Sampled steps lie this many steps apart, or more: on small data twenty an epoch would cost too much."""
+LEAST_DISTANCE = 8
+"""Sampled steps lie this many steps apart, or more: on small data ten an epoch would cost too much."""
 ELEMENTS = 1 << 15
 """Elements read of a site's output in a sampled step, where it has as many."""
 

@@ -17,7 +17,7 @@ import ctypes
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,29 @@ def _as_in_typed(array, value):  # type: ignore[no-untyped-def]
     return rounded if array.dtype == uint16 else lambda array, value: value
 
 
+def _compile(function: Callable[..., None], reorder: bool = False) -> Callable[..., None]:
+    # Sums along a row are vectorised only where the compiler may reorder them; it does so once, here.
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"reassoc", "nsz"} if reorder else False,
+    }
+    compiled: Callable[..., None]
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:
+        # No folder may be written to keep the machine code: every process compiles anew.
+        compiled = njit(**options)(function)
+    return compiled
+
+
+_reordering = partial(_compile, reorder=True)
+
+
 # A ternary is given a name before it is passed on: as an argument, Numba compiles it to a slow branch.
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
-# Sums along a row are vectorised only where the compiler may reorder them; it does so once, when it compiles.
-_reordering = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 
 
-@_compiled
+@_compile
 def _forward(x, residual, k, y, start, stop):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         for j in range(x.shape[1]):
@@ -83,7 +99,7 @@ def _forward(x, residual, k, y, start, stop):  # type: ignore[no-untyped-def]
             y[i, j] = _as_in(y, out)
 
 
-@_compiled
+@_compile
 def _backward(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         for j in range(x.shape[1]):
@@ -97,7 +113,7 @@ def _backward(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped
             grad_x[i, j] = _as_in(grad_x, grad_v)
 
 
-@_compiled
+@_compile
 def _forward_planes(x, k, y, start, stop):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         c = i % k.shape[1]
@@ -129,7 +145,7 @@ def _backward_planes(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-
         sums[2, c] += for_maxv
 
 
-@_compiled
+@_compile
 def _moments(x, mean, squares, start, stop):  # type: ignore[no-untyped-def]
     mean[:] = _ZERO
     squares[:] = _ZERO
@@ -143,7 +159,7 @@ def _moments(x, mean, squares, start, stop):  # type: ignore[no-untyped-def]
             squares[j] += (_read(x[i, j]) - mean[j]) ** 2
 
 
-@_compiled
+@_compile
 def _norm_sums(x, residual, grad, k, grad_residual, sums, start, stop):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         for j in range(x.shape[1]):
@@ -163,7 +179,7 @@ def _norm_sums(x, residual, grad, k, grad_residual, sums, start, stop):  # type:
                 grad_residual[i, j] = _as_in(grad_residual, grad_v)
 
 
-@_compiled
+@_compile
 def _norm_backward(x, residual, grad, k, grad_x, start, stop):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         for j in range(x.shape[1]):
