@@ -100,7 +100,7 @@ class Activation(BaseModel):
         None,
         description="Which parameters learn; the others keep their start; left out, all that can.",
     )
-    bounds: dict[str, Annotated[tuple[float, float], _ListAsTuple]] | None = Field(
+    bounds: dict[str, Annotated[tuple[FiniteFloat, FiniteFloat], _ListAsTuple]] | None = Field(
         None,
         min_length=1,
         description="Lower and upper bound by parameter, which no optimizer step leaves; left out, none.",

@@ -99,7 +99,8 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
         if isinstance(event, Divergence) and event.action == "rewind":
             telemetry.truncate(event.last_good_epoch * loader.steps_per_epoch)
         else:
-            write_atomically(folder.path / TELEMETRY, telemetry.after_epoch().packed())
+            seen = telemetry.after_epoch() if isinstance(event, EpochRow) else telemetry.so_far()
+            write_atomically(folder.path / TELEMETRY, seen.packed())
         folder.update(rows, result)
         if isinstance(event, EpochRow):
             watcher.epoch(event, experiment.epochs)

@@ -20,6 +20,7 @@ from lrelu_bench.models import xresnet
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.runner import build_net
 from lrelu_bench.training.optim import parameter_groups
+from lrelu_bench.training.telemetry import TelemetryRecorder
 
 ROOT = Path(__file__).parents[1]
 TINY = ("--set", "size=32", "--set", "batch_size=4", "--set", "subset=1", "--set", "epochs=1")
@@ -324,3 +325,86 @@ def test_an_edited_class_is_another_experiment(call, folder):
     assert code == 2
     assert "its file is not the one of activation.code" in err
     assert "or remove activation.code from the config" in err
+
+
+ODD = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+from lrelu_bench.activations.base import LearnedActivation
+
+
+class Pooled(nn.Module):
+    def forward(self, x):
+        return F.pad(F.max_pool2d(x, 2, 1), (0, 1, 0, 1))
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def cap(self):
+        return 1.0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + 0.01 * torch.rand_like(x)
+
+
+class Misnamed(LearnedActivation):
+    learned = ("slope",)
+
+    def forward(self, x):
+        return x.relu()
+
+
+class High(LearnedActivation):
+    learned = ("a",)
+
+    def __init__(self, channels, a=2.0):
+        super().__init__(channels, a=a)
+
+    def forward(self, x):
+        return self.value("a") * x
+"""
+
+
+@pytest.mark.parametrize("name", ["Pooled", "Counting"])
+def test_telemetry_neither_breaks_nor_disturbs_an_activation_that_is_no_curve(folder, name):
+    (folder / "odd.py").write_text(ODD)
+    make = activation_factory(Activation(name=f"odd:{name}"))
+    net = torch.nn.Sequential(make(3), make(3))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    recorder = TelemetryRecorder(net, 1, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(buffer.any() for buffer in net.buffers())
+    recorder.before_step(1, 0.1)
+    net[0](torch.ones(2, 3, 8, 8))
+    recorder.after_step()
+    seen = recorder.after_epoch()
+    assert seen.mean[0, 0] == pytest.approx(1.0, abs=0.02) or name == "Pooled"
+    assert math.isnan(seen.mean[0, 1]), "a site that was passed by"
+    assert math.isnan(seen.curves[0, 0, 0, 0]) == (name == "Pooled")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"name": "odd:Misnamed"}, "`learned` names 'slope', but it has no such parameter"),
+        ({"name": "odd:High", "bounds": {"a": [0, 1]}}, "bounds.a is [0, 1], but odd:High starts a outside"),
+        ({"name": "odd:Pooled", "lr_mult": 3}, "lr_mult is 3, but odd:Pooled has no parameters; remove it"),
+        ({"name": "odd:Pooled", "bounds": {"a": [0, 1]}}, "bounds needs a class that derives from Learned"),
+        (
+            {"name": "odd:High", "learn": ["b"]},
+            "learn names 'b', which odd:High does not learn (it learns: a)",
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit_a_class_are_named_when_it_is_built(folder, options, sentence):
+    (folder / "odd.py").write_text(ODD)
+    with pytest.raises(BenchError) as caught:
+        activation_factory(Activation.model_validate(options))(3)
+    assert sentence in str(caught.value)

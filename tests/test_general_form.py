@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.general_form import formula, general_relu, norm_general_relu
+from lrelu_bench.activations.kernels import loops
 from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.config import Activation
 
@@ -82,6 +84,37 @@ def test_adversarial_values_propagate_as_the_formulas(value, dtype, leak):
     for ours, theirs in zip(own, reference, strict=True):
         expected = theirs.to(ours.dtype)
         torch.testing.assert_close(ours, expected, rtol=TOLERANCE[dtype], atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["leak", "sub", "maxv"])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_parameters_that_are_not_finite_propagate_as_the_formulas(name, value):
+    x = drawn((2, 3, 4, 4), torch.float32)
+    parameters = form(3)
+    parameters[("leak", "sub", "maxv").index(name)][1] = value
+    grad = drawn(x.shape, torch.float32, seed=2)
+    own = gradients(general_relu, [x, *parameters], grad)
+    for ours, theirs in zip(own, gradients(formula, [x, *parameters], grad, torch.float64), strict=True):
+        torch.testing.assert_close(ours, theirs.float(), rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("on_torchs_team", [True, False])
+def test_ctrl_c_in_a_kernel_is_raised_and_nothing_half_done_is_returned(on_torchs_team, monkeypatch):
+    if not on_torchs_team:
+        monkeypatch.setattr(loops, "_torch_team", lambda: None)
+
+    def interrupted(block, start, stop):
+        if block == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loops._each_block(np.empty((8 * loops.BLOCK, 1), np.uint8), 2, interrupted)
+
+
+def test_a_block_that_was_lost_outside_of_the_loop_is_noticed(monkeypatch):
+    monkeypatch.setattr(loops, "_run_on", lambda threads, take_turns: None)
+    with pytest.raises(KeyboardInterrupt):
+        loops._each_block(np.empty((4, 1), np.uint8), 1, lambda block, start, stop: None)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 3, 0, 4)])

@@ -82,7 +82,14 @@ def _apply_options(module: nn.Module, activation: Activation) -> None:
 
 
 def _require_learned(activation: Activation, module: nn.Module) -> None:
-    """What a config can only be checked for once a user's class is imported."""
+    """What a config can only be checked for once a user's class is built."""
+    if not list(module.parameters()):
+        for option in ("lr_mult", "weight_decay"):
+            if getattr(activation, option):
+                raise BenchError(
+                    f"activation.{option} is {getattr(activation, option):g}, but {activation.name} has no "
+                    "parameters; remove it"
+                )
     if not isinstance(module, LearnedActivation):
         for option in ("learn", "bounds", "ema", "freeze_at"):
             if getattr(activation, option) is not None:
@@ -91,6 +98,12 @@ def _require_learned(activation: Activation, module: nn.Module) -> None:
                     f"{activation.name} does not; remove it, or derive the class"
                 )
         return
+    missing = [name for name in module.learned if name not in dict(module.named_parameters(recurse=False))]
+    if missing:
+        raise BenchError(
+            f"activation {activation.name}: its `learned` names {missing[0]!r}, but it has no such "
+            "parameter; mend the class"
+        )
     for option, names in (("learn", activation.learn or ()), ("bounds", activation.bounds or {})):
         for name in names:
             if name not in module.learned:
@@ -98,6 +111,13 @@ def _require_learned(activation: Activation, module: nn.Module) -> None:
                     f"activation.{option} names {name!r}, which {activation.name} does not learn "
                     f"(it learns: {', '.join(module.learned) or 'nothing'}); remove it"
                 )
+    for name, (low, high) in (activation.bounds or {}).items():
+        start = getattr(module, name).detach()
+        if not ((low <= start) & (start <= high)).all():
+            raise BenchError(
+                f"activation.bounds.{name} is [{low:g}, {high:g}], but {activation.name} starts {name} "
+                f"outside; widen the bounds, or set activation.options.{name} inside them"
+            )
 
 
 def activation_parameter_count(net: nn.Module) -> int:

@@ -29,8 +29,9 @@ def formula(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = None) ->
     """The general form in torch's operators, for any device and dtype; differentiable any number of times."""
     positive = x > 0
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    # x stands first in each operation: the result takes the memory format of its first operand.
-    y = torch.where(positive, wide, 0) + torch.where(positive, 0, wide) * leak - sub
+    # `where` on both sides, or 0 * inf would reach leak's gradient; x stands first in the product, because
+    # the result takes the memory format of its first operand.
+    y = torch.where(positive, wide, torch.where(positive, 0, wide) * leak) - sub
     return (y if maxv is None else torch.where(~(y > maxv), y, maxv)).to(x.dtype)
 
 
@@ -41,7 +42,7 @@ def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = Non
         x: input, (N, C, ...) where the parameters are per channel, any shape where they are 0-d.
         leak, sub, maxv: 0-d, or (C, 1, 1) for x of shape (N, C, H, W). No maxv, no cap.
     """
-    if torch.compiler.is_compiling() or not _has_kernel(x, (leak, sub, maxv)):
+    if not _has_kernel(x, (leak, sub, maxv)):
         return formula(x, leak, sub, maxv)
     dense = x if _is_dense(x) else x.contiguous()
     return _GeneralReLU.apply(dense, leak, sub, maxv)  # type: ignore[no-any-return]
@@ -141,7 +142,7 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None
 
 
 def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> bool:
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or not _has_kernel(x, form):
+    if x.device.type != "cpu" or not _has_kernel(x, form):
         return False
     alike = residual is None or (
         residual.shape == x.shape and residual.dtype == x.dtype and residual.stride() == x.stride()
@@ -162,6 +163,10 @@ def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | No
 
 def _has_kernel(x: Tensor, form: Form) -> bool:
     given = [parameter for parameter in form if parameter is not None]
+    # A tracer, and a tensor that only stands for one, have no memory to read.
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if traced or type(x) not in (Tensor, nn.Parameter):
+        return False
     if not x.numel() or any(p.dtype != torch.float32 or p.shape != given[0].shape for p in given):
         return False
     if given[0].dim() and (x.dim() != 4 or given[0].shape != (x.size(1), 1, 1)):

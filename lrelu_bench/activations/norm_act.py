@@ -10,7 +10,8 @@ from lrelu_bench.activations.learned import LearnedReLU
 class NormAct(nn.Module):
     """Batch normalisation, a residual where there is one, and the site's activation.
 
-    They are one module because they are one pass over memory where the activation allows it.
+    They are one module because they are one pass over memory where the activation allows it; the modules
+    inside, and hooks on them, are then not called. The output is the activation's in either case.
 
     Args:
         channels: of the input.

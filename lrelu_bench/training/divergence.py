@@ -139,7 +139,8 @@ class LastGood:
             epoch: the epoch it broke in, from 1.
             steps_before: optimizer steps of the run before that epoch.
         """
-        rewinds = self._rewinds_left > 0 and not self._state["control"]["frozen"]
+        learns = any(group["name"] == ACTIVATION_GROUP for group in self._optimizer.param_groups)
+        rewinds = learns and self._rewinds_left > 0 and not self._state["control"]["frozen"]
         multiple = self._rewind() if rewinds else None
         return Divergence(
             epoch=epoch,

@@ -9,6 +9,7 @@ After the tracker of the LearnedReLU posts (forums.fast.ai, April 2019), which a
 and the hooks of fast.ai course-v3 lesson 10 (notebook 06, append_stats).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -118,7 +119,7 @@ class TelemetryRecorder:
             return
         rows = output[self._drawn(output)]
         cap = getattr(self.sites[site].module, "cap", None)
-        if cap is not None:
+        if isinstance(cap, Tensor | float | int):  # a user's class may call anything `cap`
             limit = torch.as_tensor(cap).to(rows.dtype).flatten()
             self._open.capped[site] = (rows >= limit).float().mean()
         self._open.outputs[site] = rows.float().flatten()
@@ -142,7 +143,8 @@ class TelemetryRecorder:
             one = self._open
             nothing = torch.full((), torch.nan, device=one.before.device)
             capped = torch.stack([one.capped.get(site, nothing) for site in range(len(self.sites))])
-            outputs = _statistics([one.outputs[site] for site in range(len(self.sites))])
+            # A user's net of modules may pass a site by.
+            outputs = _statistics([one.outputs.get(site, nothing.view(1)) for site in range(len(self.sites))])
             learned = torch.stack([one.before, self._raw(), self._used(), self._gradients()])
             self._pending.append((one.step, one.lr, (*outputs, capped, learned)))
         self._close()
@@ -155,9 +157,14 @@ class TelemetryRecorder:
     @torch.no_grad()
     def after_epoch(self) -> Telemetry:
         """Bring the epoch's samples to the host and give everything so far; call it after validation."""
-        self._fetch()
         self._values.append(self._used().cpu().numpy())
         self._curves.append(self._shapes())
+        return self.so_far()
+
+    def so_far(self) -> Telemetry:
+        """The samples until now, and values and curves of the epochs that were finished."""
+        self._close()
+        self._fetch()
         return self._telemetry()
 
     def truncate(self, step: int) -> None:
@@ -225,16 +232,7 @@ class TelemetryRecorder:
     @torch.no_grad()
     def _shapes(self) -> NDArray[np.float32]:
         """(L, X, 3) each activation's curve: mean, 10 % and 90 % quantile over channels."""
-        curves = []
-        for site in self.sites:
-            module, mode = site.module, site.module.training
-            module.eval()
-            device = next((p.device for p in module.parameters()), torch.device("cpu"))
-            x = torch.tensor(CURVE_X, dtype=torch.float32, device=device)
-            y = module(x.expand(1, site.channels, 1, -1).clone())[0, :, 0].cpu().numpy()
-            module.train(mode)
-            curves.append(np.stack([y.mean(0), *np.quantile(y, [0.1, 0.9], axis=0)], 1))
-        return np.stack(curves).astype(np.float32)
+        return np.stack([_curve(site) for site in self.sites]).astype(np.float32)
 
     def _telemetry(self) -> Telemetry:
         offsets = np.zeros((len(self.sites), len(self.parameters), 2), np.int32)
@@ -252,6 +250,21 @@ class TelemetryRecorder:
             curve_x=CURVE_X.astype(np.float32),
             **samples,
         )
+
+
+def _curve(site: Site) -> NDArray[np.float32]:
+    """(X, 3) of one activation; NaN where it is not a function of single numbers, as a user's may be."""
+    held = [*site.module.parameters(), *site.module.buffers()]
+    x = torch.tensor(CURVE_X, dtype=torch.float32, device=held[0].device if held else None)
+    x = x.expand(1, site.channels, 1, -1).clone()
+    try:
+        # A copy, and a generator of its own: a user's class may count its calls or draw numbers.
+        with torch.random.fork_rng():
+            y = deepcopy(site.module).eval()(x.clone())
+        numbers = y.expand_as(x)[0, :, 0].float().cpu().numpy()
+    except Exception:  # whatever a user's class makes of an input of this shape
+        return np.full((len(CURVE_X), 3), np.nan, np.float32)
+    return np.stack([numbers.mean(0), *np.quantile(numbers, [0.1, 0.9], axis=0)], 1)
 
 
 def _slots(sites: list[Site]) -> tuple[list[_Slot], tuple[str, ...]]:

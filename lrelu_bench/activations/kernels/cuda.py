@@ -9,6 +9,7 @@ parameters are summed in two passes over a partition that depends on the shape a
 same input gives the same sums, bit for bit.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,6 +147,11 @@ class _Shape:
         return rows if at_most is None else min(rows, at_most), triton.cdiv(self.width, self.tile["C"])
 
 
+def _on_device_of(x: Tensor) -> AbstractContextManager[Any]:
+    """Triton launches on the current device; interpreted, the kernels run on the CPU."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+
+
 def forward(x: Tensor, parameters: Parameters) -> Tensor:
     """The general form of x, in its dtype and memory format."""
     y = torch.empty_like(x)
@@ -153,7 +159,8 @@ def forward(x: Tensor, parameters: Parameters) -> Tensor:
         leak, sub, maxv = parameters
         shape = _Shape.of(x, leak.numel())
         given = (leak, sub, leak if maxv is None else maxv, shape.rows, shape.width, shape.channels)
-        _forward[shape.programs()](x, y, *given, CAPPED=maxv is not None, **shape.tile)
+        with _on_device_of(x):
+            _forward[shape.programs()](x, y, *given, CAPPED=maxv is not None, **shape.tile)
     return y
 
 
@@ -170,6 +177,7 @@ def backward(x: Tensor, grad: Tensor, parameters: Parameters) -> tuple[Tensor, G
     parts = programs[0] * shape.width if shape.by_column else programs[1] * shape.rows
     sums = torch.empty((3 if maxv is not None else 2, parts), dtype=torch.float32, device=x.device)
     given = (leak, sub, leak if maxv is None else maxv, shape.rows, shape.width, shape.channels, steps)
-    _backward[programs](x, grad, grad_x, sums, *given, CAPPED=maxv is not None, **shape.tile)
+    with _on_device_of(x):
+        _backward[programs](x, grad, grad_x, sums, *given, CAPPED=maxv is not None, **shape.tile)
     total = sums.view(len(sums), -1, shape.channels).sum(1)
     return grad_x, (total[0], -total[1], None if maxv is None else total[2])

@@ -283,18 +283,23 @@ def _each_block(x: Array, threads: int, work: Callable[[int, int, int], None]) -
     rows = _rows(x)
     blocks = -(-len(x) // rows)
     turns = itertools.count()  # `next` is one C call, so no two threads get the same block
-    failures: list[Exception] = []
+    done: list[int] = []
+    failures: list[BaseException] = []
 
     def take_turns(_: object = None) -> None:
         try:
             while (block := next(turns)) < blocks:
                 work(block, block * rows, min(len(x), (block + 1) * rows))
-        except Exception as error:  # neither OpenMP nor a pool would hand it on in time
+                done.append(block)
+        except BaseException as error:  # OpenMP hands nothing on, Ctrl-C included
             failures.append(error)
 
     _run_on(min(threads, blocks), take_turns)
     if failures:
         raise failures[0]
+    if len(done) != blocks:
+        # Ctrl-C fell outside of the loop; what was not computed must not be used.
+        raise KeyboardInterrupt
 
 
 def _run_on(threads: int, take_turns: Callable[[object], None]) -> None:
