@@ -62,8 +62,11 @@ def test_what_cannot_be_compared_is_named_and_the_rest_compared(tmp_path):
     foreign = save(tmp_path, replace(ONE, seed=4))
     (foreign / "result.json").write_text('{"score": 1}')
     half = save(tmp_path, replace(ONE, seed=5, epochs_done=3))
+    strange = tmp_path / ONE.experiment / "seed-6"
+    (strange / "result.json").mkdir(parents=True)
     results, skipped = collect([tmp_path])
     assert results == [ONE]
+    assert skipped.pop().startswith(f"{strange}/result.json: cannot read (")
     assert skipped == [
         f"{unfinished}: not finished: 3 of 5 epochs",
         f"{newer}/result.json: schema_version 9 but this lrelu-bench reads 1; use the version that wrote it",

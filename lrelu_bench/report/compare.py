@@ -140,8 +140,11 @@ def _run_folders(paths: Iterable[Path | str], skipped: list[str]) -> list[Path]:
         if not path.exists():
             raise BenchError(f"{path}: does not exist; give a results folder, such as results/")
         root = path.parent if path.name == "result.json" else path
+        # A folder of that name is damage to be named, too.
         folders = [
-            Path(folder) for folder, _, names in os.walk(root, onerror=unreadable) if "result.json" in names
+            Path(folder)
+            for folder, inside, names in os.walk(root, onerror=unreadable)
+            if "result.json" in (*names, *inside)
         ]
         if not folders:
             raise BenchError(f"{path}: holds no run (no result.json in it); give a results folder")
