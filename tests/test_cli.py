@@ -21,25 +21,6 @@ ROOT = Path(__file__).parents[1]
 TINY = ("--set", "size=32", "--set", "batch_size=4", "--set", "subset=1", "--device", "cpu")
 
 
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("LRELU_BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.chdir(tmp_path)
-
-    def call_(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lrelu-bench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call_
-
-
 TORCHLESS = [
     ["--help"],
     ["--version"],

@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 
-from lrelu_bench import cli
 from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
 from lrelu_bench.activations.norm_act import NormAct
@@ -245,24 +244,6 @@ def test_reading_a_config_runs_nothing_of_the_users(folder):
 
 
 # What can be wrong.
-
-
-@pytest.fixture
-def call(folder, monkeypatch, capsys):
-    """Run a command line: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("LRELU_BENCH_DATA", str(folder / "data"))
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call_(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lrelu-bench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call_
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """MNIST with the course's net from the command line to the result, on a tiny set of random pixels."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from tiny_mnist import pixels, write_tiny_mnist
 
-from lrelu_bench import cli
 from lrelu_bench.config import Experiment
 from lrelu_bench.data import mnist
 from lrelu_bench.data.datasets import open_split
@@ -17,24 +15,6 @@ from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
 
 CPU = Compute(torch.device("cpu"), "fp32")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("LRELU_BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-
-    def call_(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lrelu-bench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call_
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""The command line in this process, for every test."""
+
+import sys
+
+import pytest
+
+from lrelu_bench import cli
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("LRELU_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+    def call_(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lrelu-bench", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call_
