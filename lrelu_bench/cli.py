@@ -160,13 +160,18 @@ def compare(
         list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
     ],
     format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="ACTIVATION", help="What the others are held against, as the table names it."),
+    ] = "relu",
 ) -> None:
-    """Judge finished runs: one row per experiment, beside the leaderboard and the posts' claims."""
+    """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
     from lrelu_bench.report import compare as comparing
+    from lrelu_bench.report.judging import judged
     from lrelu_bench.report.render import CompareTable, render
 
     found, skipped = comparing.collect(results)
-    rows = comparing.rows(found)
+    rows = judged(comparing.rows(found), skipped, baseline)
     if format is TableFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
         return

@@ -139,6 +139,15 @@ class RunResult:
         return str(self.activation["name"])
 
 
+@dataclass(frozen=True)
+class Run:
+    """A result and where it was read from."""
+
+    result: RunResult
+    folder: Path
+    """As the user named it, or as it was found below what the user named."""
+
+
 def write_atomically(path: Path, data: str | bytes) -> None:
     """Write `path` whole or not at all: temporary file in the same folder, fsync, rename.
 

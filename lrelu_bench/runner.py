@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from lrelu_bench import environment
+from lrelu_bench import environment, predictions_file
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.loader import Loader
 from lrelu_bench.models import course_cnn, xresnet
+from lrelu_bench.predictions_file import Predictions
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training.loop import Fit, Step
@@ -93,7 +94,8 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
             result = replace(result, divergences=[*result.divergences, event])
         result = _so_far(result, time.perf_counter() - started, unit.compute)
         if result.status == "complete":
-            write_atomically(folder.path / "predictions.npz", _packed(fit.predictions, split))
+            packed = _predictions(fit.predictions, split).packed()
+            write_atomically(folder.path / predictions_file.FILE, packed)
         elif result.status == "diverged":
             write_atomically(folder.path / "last_good.pt", _saved(fit.last_good.weights))
         if isinstance(event, Divergence) and event.action == "rewind":
@@ -199,12 +201,9 @@ def _saved(weights: dict[str, torch.Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-def _packed(predictions: np.ndarray, split: Split) -> bytes:
-    """The final epoch's predictions, compressed, in the order of the validation images."""
-    buffer = io.BytesIO()
+def _predictions(predicted: np.ndarray, split: Split) -> Predictions:
     labels = split.source.labels[split.valid].astype(np.uint8)
-    np.savez_compressed(buffer, predicted=predictions, label=labels, image=split.source.names[split.valid])
-    return buffer.getvalue()
+    return Predictions(predicted, labels, split.source.names[split.valid])
 
 
 def _environment(split: Split) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lrelu_bench.errors import BenchError
 from lrelu_bench.report.announce import remarks
 from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_training
 from lrelu_bench.report.render import render_run_row
-from lrelu_bench.results import RunFolder, RunResult
+from lrelu_bench.results import Run, RunFolder
 
 if TYPE_CHECKING:
     from lrelu_bench.runner import Unit
@@ -28,7 +28,7 @@ def run_all(
     for line in _announcement(experiment):
         console.say(line)
     experiment.effective_recipe.steps_per_epoch(expected_counts(experiment)[0])
-    done: dict[int, RunResult] = {}
+    done: dict[int, Run] = {}
     unreadable: dict[int, str] = {}
     for seed in experiment.seeds:
         folder = RunFolder.of(output, experiment.slug, seed)
@@ -38,7 +38,7 @@ def run_all(
             unreadable[seed] = str(error)
             continue
         if found is not None:
-            done[seed] = found
+            done[seed] = Run(found, folder.path)
             console.say(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
     left = [seed for seed in experiment.seeds if seed not in done and seed not in unreadable]
     if left:
@@ -52,7 +52,7 @@ def run_all(
 
 def _train(
     experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: SteadyConsole
-) -> dict[int, RunResult]:
+) -> dict[int, Run]:
     import torch
 
     from lrelu_bench.runner import Unit, build_net, run
@@ -79,7 +79,7 @@ def _train(
         console.say(f"seed {seed}: {unit.folder.path}{stays}")
         try:
             with watch_training(console) as watcher:
-                results[seed] = run(unit, split, watcher)
+                result = run(unit, split, watcher)
         except KeyboardInterrupt:
             console.say(f"stopped; seed {seed} is not finished, and the same command trains it anew")
             raise SystemExit(130) from None
@@ -88,10 +88,9 @@ def _train(
                 f"the GPU is out of memory at batch_size {experiment.effective_recipe.batch_size}, "
                 f"size {experiment.size}, {experiment.arch}; lower one of them ({error})"
             ) from error
-        if results[seed].status == "diverged":
-            console.say(
-                f"seed {seed}: diverged in epoch {results[seed].diverged_in}; {_after_diverging(unit)}"
-            )
+        if result.status == "diverged":
+            console.say(f"seed {seed}: diverged in epoch {result.diverged_in}; {_after_diverging(unit)}")
+        results[seed] = Run(result, unit.folder.path)
     return results
 
 

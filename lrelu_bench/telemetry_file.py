@@ -5,17 +5,14 @@ Letters in the shapes: S sampled steps, L activation sites, P names of learned p
 E finished epochs, T learned values of all sites together, X points of a curve.
 """
 
-import io
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Self
-from zipfile import BadZipFile
+from typing import Any, Self
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from lrelu_bench import npz_file
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
@@ -122,10 +119,8 @@ class Telemetry:
 
     def packed(self) -> bytes:
         """The file's content."""
-        buffer = io.BytesIO()
         arrays: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        np.savez_compressed(buffer, allow_pickle=False, schema_version=SCHEMA_VERSION, **arrays)
-        return buffer.getvalue()
+        return npz_file.packed(schema_version=SCHEMA_VERSION, **arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -135,15 +130,12 @@ class Telemetry:
         """
         path = folder / FILE
         try:
-            with path.open("rb") as file:
-                arrays = dict(_archive(file))
+            arrays = npz_file.read(path, "the telemetry of a run")
         except FileNotFoundError as error:
             raise BenchError(
                 f"{path}: not there; the run is older than telemetry or has not finished an epoch; "
                 "train it again with `lrelu-bench run --force`"
             ) from error
-        except (OSError, ValueError, EOFError, KeyError, AttributeError, BadZipFile, zlib.error) as error:
-            raise BenchError(f"{path}: damaged, not the telemetry of a run ({error})") from error
         version = arrays.pop("schema_version", None)
         if version is None or version.shape != () or version != SCHEMA_VERSION:
             raise BenchError(
@@ -151,13 +143,6 @@ class Telemetry:
                 "use the version that wrote it"
             )
         return cls(**_checked(path, arrays))
-
-
-def _archive(file: BinaryIO) -> NpzFile:
-    loaded = np.load(file, allow_pickle=False)
-    if not isinstance(loaded, NpzFile):
-        raise ValueError("one array, not an archive of arrays")
-    return loaded
 
 
 def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

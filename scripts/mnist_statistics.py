@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from lrelu_bench.report.compare import activation_label
+from lrelu_bench.report.labels import activation_label
 from lrelu_bench.results import load_epochs, load_result
 from lrelu_bench.telemetry_file import Telemetry
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.compare import collect, rows
-from lrelu_bench.report.render import render
+from lrelu_bench.report.judging import judged
+from lrelu_bench.report.markdown import markdown
 from lrelu_bench.results import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     path = options.root / "README.md"
     try:
-        results, skipped = collect([options.root / "results"])
+        runs, skipped = collect([options.root / "results"])
+        judged_rows = judged(rows(runs), skipped)
         # Named from the root, so that the README does not depend on where the checkout lies.
         skipped = [sentence.replace(f"{options.root}/", "") for sentence in skipped]
         old = path.read_text(encoding="utf-8")
-        new = updated(old, render(rows(results), skipped, "md"))
+        new = updated(old, markdown(judged_rows, skipped))
         if new != old and not options.check:
             write_atomically(path, new)
     except (BenchError, OSError) as error:

@@ -1,11 +1,14 @@
 """Synthetic runs for the tests: every field of a `RunResult` filled in, any of them changed."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrelu_bench.results import RunResult
+from lrelu_bench.report.compare import CompareRow, rows
+from lrelu_bench.report.judging import judged
+from lrelu_bench.results import Run, RunResult
 
 LEARNED = {
     "name": "learned_relu",
@@ -79,3 +82,9 @@ def save(root: Path, result: RunResult, **raw: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps({**asdict(result), **raw}))
     return folder
+
+
+def as_rows(results: Iterable[RunResult], baseline: str = "relu") -> list[CompareRow]:
+    """The rows of `compare` for these results, verdicts included; none of them has predictions."""
+    runs = [Run(result, Path("results", result.experiment, f"seed-{result.seed}")) for result in results]
+    return judged(rows(runs), [], baseline)

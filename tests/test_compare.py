@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from run_results import LEARNED, ONE, V2, run, save, seeds
+from run_results import LEARNED, ONE, V2, as_rows, run, save, seeds
 
 from lrelu_bench.errors import BenchError
-from lrelu_bench.report.compare import activation_label, collect, rows
+from lrelu_bench.report.compare import collect
+from lrelu_bench.report.labels import activation_label
 from lrelu_bench.report.render import CompareTable, render, render_run_row
-from lrelu_bench.results import Divergence
+from lrelu_bench.results import Divergence, Run
 
 CUSTOM = {"protocol_label": "custom", "deviations": ["mixup 0.4 (protocol 0.0)"]}
 
@@ -36,13 +37,13 @@ def test_a_run_an_experiment_and_a_tree_are_all_found(tmp_path):
 def test_overlapping_arguments_count_a_run_once(tmp_path):
     folder = save(tmp_path, ONE)
     (tmp_path / "link").symlink_to(folder)
-    assert collect([tmp_path, folder, folder.parent, tmp_path / "link"]) == ([ONE], [])
+    assert collect([tmp_path, folder, folder.parent, tmp_path / "link"]) == ([Run(ONE, folder)], [])
 
 
 def test_a_copied_run_counts_once_and_is_named(tmp_path):
     first, copy = save(tmp_path / "a", ONE), save(tmp_path / "b", replace(ONE, device="another"))
-    results, skipped = collect([tmp_path])
-    assert results == [ONE]
+    runs, skipped = collect([tmp_path])
+    assert [one.result for one in runs] == [ONE]
     assert skipped == [f"{copy}: same config and seed as {first}, counted once"]
 
 
@@ -64,8 +65,8 @@ def test_what_cannot_be_compared_is_named_and_the_rest_compared(tmp_path):
     half = save(tmp_path, replace(ONE, seed=5, epochs_done=3))
     strange = tmp_path / ONE.experiment / "seed-6"
     (strange / "result.json").mkdir(parents=True)
-    results, skipped = collect([tmp_path])
-    assert results == [ONE]
+    runs, skipped = collect([tmp_path])
+    assert [one.result for one in runs] == [ONE]
     assert skipped.pop().startswith(f"{strange}/result.json: cannot read (")
     assert skipped == [
         f"{unfinished}: not finished: 3 of 5 epochs",
@@ -112,14 +113,14 @@ def test_nothing_to_compare_is_an_error(tmp_path):
     ],
 )
 def test_unlike_runs_never_share_a_row(change):
-    assert [row.n for row in rows([run(), run(seed=1, **change)])] == [1, 1]
+    assert [row.n for row in as_rows([run(), run(seed=1, **change)])] == [1, 1]
 
 
 def test_an_activation_with_other_options_never_shares_a_row():
     other = [
         LEARNED | change for change in ({}, {"granularity": "layer"}, {"leak": 0.1}, {"weight_decay": 0.01})
     ]
-    assert len(rows([run(activation=activation) for activation in other])) == 4
+    assert len(as_rows([run(activation=activation) for activation in other])) == 4
 
 
 def test_an_own_class_shares_a_row_with_its_own_code_and_options_alone():
@@ -127,20 +128,20 @@ def test_an_own_class_shares_a_row_with_its_own_code_and_options_alone():
     same = own | {"options": {"beta": 1.0}}
     other = (own | {"options": {"beta": 2}}, own | {"code": 64 * "b"})
     runs = [run(seed=seed, activation=activation) for seed, activation in enumerate((own, same, *other))]
-    assert sorted(row.n for row in rows(runs)) == [1, 1, 2]
+    assert sorted(row.n for row in as_rows(runs)) == [1, 1, 2]
 
 
 def test_runs_that_differ_in_seed_machine_and_folder_share_a_row():
-    (row,) = rows([run(0.55, seed=7, device="a GPU", experiment="b"), run(0.53, seed=2, commit="abc")])
+    (row,) = as_rows([run(0.55, seed=7, device="a GPU", experiment="b"), run(0.53, seed=2, commit="abc")])
     assert (row.seeds, row.accuracies, row.n) == ((2, 7), (53.0, pytest.approx(55.0)), 2)
     assert row.mean == pytest.approx(54.0)
-    assert row.best_run == pytest.approx(55.0)
+    assert row.highest == pytest.approx(55.0)
     assert row.interval == pytest.approx(12.706, abs=1e-3)
 
 
 def test_the_last_epoch_counts_not_the_best():
-    (row,) = rows([run(0.5, best_accuracy=0.6)])
-    assert (row.mean, row.best_run) == (50.0, 50.0)
+    (row,) = as_rows([run(0.5, best_accuracy=0.6)])
+    assert (row.mean, row.highest) == (50.0, 50.0)
 
 
 def test_rows_stand_by_cell_net_protocol_and_activation():
@@ -154,7 +155,8 @@ def test_rows_stand_by_cell_net_protocol_and_activation():
         run(dataset="imagenette"),
     ]
     keys = [
-        (r.dataset, r.version, r.size, r.arch, r.protocol_label, r.activation) for r in rows(reversed(mixed))
+        (r.dataset, r.version, r.size, r.arch, r.protocol_label, r.activation)
+        for r in as_rows(reversed(mixed))
     ]
     assert keys == [
         ("imagenette", "v1", 128, "xresnet18", "leaderboard-2019", "relu"),
@@ -192,7 +194,7 @@ def test_rows_stand_by_cell_net_protocol_and_activation():
     ],
 )
 def test_what_a_row_is_held_against(change, comparison, reason, difference):
-    (row,) = rows([run(**change)])
+    (row,) = as_rows([run(**change)])
     assert (row.comparison, row.reason) == (comparison, reason)
     assert row.difference == (None if difference is None else pytest.approx(difference))
     assert (row.board is None) is (difference is None)
@@ -211,12 +213,12 @@ def test_what_a_row_is_held_against(change, comparison, reason, difference):
     ],
 )
 def test_which_claims_stand_beside_a_row(change, names):
-    (row,) = rows([run(**change)])
+    (row,) = as_rows([run(**change)])
     assert [claim.name for claim in row.claims] == names
 
 
 def test_diverged_runs_count_but_are_not_averaged():
-    (row,) = rows([*seeds(0.54, 0.55), run(0.1, seed=2, status="diverged", epochs_done=3)])
+    (row,) = as_rows([*seeds(0.54, 0.55), run(0.1, seed=2, status="diverged", epochs_done=3)])
     assert (row.n, len(row.measured), row.mean) == (3, 2, pytest.approx(54.5))
     (one,) = row.diverged
     assert (one.seed, one.epoch, one.epochs_done, one.accuracy) == (2, 3, 3, 10.0)
@@ -224,7 +226,9 @@ def test_diverged_runs_count_but_are_not_averaged():
 
 def test_a_divergence_stands_with_the_epoch_it_was_in():
     gone = Divergence(4, 388, "loss", None, None, 3, "stop", None)
-    printed = render(rows([run(0.3, status="diverged", epochs_done=3, divergences=[gone])]), [], "table", 200)
+    printed = render(
+        as_rows([run(0.3, status="diverged", epochs_done=3, divergences=[gone])]), [], "table", 200
+    )
     assert "seed 0 in epoch 4 (last at 30.0 %)" in printed
 
 
@@ -282,41 +286,41 @@ FIXTURES = Path(__file__).parent / "fixtures"
     ],
 )
 def test_the_whole_comparison_as_printed(format, width, fixture):
-    printed = render(rows(EXAMPLE), SKIPPED, format, width)
+    printed = render(as_rows(EXAMPLE), SKIPPED, format, width)
     assert printed == (FIXTURES / fixture).read_text(encoding="utf-8")
 
 
 def test_what_no_board_lists_gets_a_markdown_table_of_its_own():
     digits = seeds(0.97, 0.98, dataset="mnist-t10k", version="v2", source=None, valid_images=1000)
-    first, second, *rest = render(rows([*digits, run()]), [], "md").split("\n\n")
+    first, second, rest = render(as_rows([*digits, run()]), [], "md").split("\n\n")
     assert "Imagewoof v1" in first
     assert "MNIST" not in first
     header, _, line = second.splitlines()
-    assert header.endswith("| Activation | n | Accuracy % | Best run % |")
+    assert header.endswith("| Activation | n | Accuracy % | SD | Range % | Best epoch % |")
     assert line.startswith("| MNIST test digits, 9,000 + 1,000 | 128 | 5 |")
-    assert line.endswith("| relu | 2 | 97.5 ± 6.4 | 98.0 |")
-    assert all(text.startswith("- ") for text in rest)
-    (only,) = [text for text in render(rows(digits), [], "md").split("\n\n") if text.startswith("|")]
+    assert line.endswith("| relu | 2 | 97.5 ± 6.4 | 0.7 | 97.0 to 98.0 | 56.0 |")
+    assert all(line.startswith("- ") for line in rest.splitlines())
+    (only,) = [text for text in render(as_rows(digits), [], "md").split("\n\n") if text.startswith("|")]
     assert only == second
 
 
 def test_a_pipe_gets_80_columns_unless_columns_says_otherwise(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert render(rows(EXAMPLE), SKIPPED, "table") == render(rows(EXAMPLE), SKIPPED, "table", 80)
+    assert render(as_rows(EXAMPLE), SKIPPED, "table") == render(as_rows(EXAMPLE), SKIPPED, "table", 80)
     monkeypatch.setenv("COLUMNS", "120")
-    assert render(rows(EXAMPLE), SKIPPED, "table") == render(rows(EXAMPLE), SKIPPED, "table", 120)
+    assert render(as_rows(EXAMPLE), SKIPPED, "table") == render(as_rows(EXAMPLE), SKIPPED, "table", 120)
 
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 100, 120, 200])
 def test_no_width_is_overrun_and_from_40_no_accuracy_is_cut(width):
-    printed = render(rows(EXAMPLE), SKIPPED, "table", width)
+    printed = render(as_rows(EXAMPLE), SKIPPED, "table", width)
     assert max(len(line) for line in printed.splitlines()) <= width
     if width >= 40:
         assert all(cell in printed for cell in ("54.2 ± 1.8", "58.0 (n=1)", "63.0 ± 12.7", "71.0 ± 2.5"))
 
 
 def test_csv_parses_back():
-    lines = list(csv.DictReader(io.StringIO(render(rows(EXAMPLE), [], "csv"))))
+    lines = list(csv.DictReader(io.StringIO(render(as_rows(EXAMPLE), [], "csv"))))
     assert len(lines) == 5
     diverged = lines[1]
     assert (diverged["n"], diverged["n_measured"], diverged["mean_pct"]) == ("3", "2", "56.9")
@@ -327,7 +331,7 @@ def test_csv_parses_back():
 
 
 def test_json_parses_back_with_every_accuracy():
-    document = json.loads(render(rows(EXAMPLE), SKIPPED, "json"))
+    document = json.loads(render(as_rows(EXAMPLE), SKIPPED, "json"))
     assert document["skipped"] == SKIPPED
     assert document["rows"][0]["accuracies_pct"] == [54.0, 55.0, 53.6]
     assert document["rows"][0]["seeds"] == [0, 1, 2]
@@ -343,22 +347,22 @@ def test_csv_and_json_of_no_rows():
 
 def test_names_are_no_markup_and_drive_no_terminal():
     strange = run(arch="[red]x[/red]", activation={"name": "[bold]|a\x1b[31m[/nothing]"}, precision="[/]")
-    table = render(rows([strange]), ["[/oops]: skipped"], "table", 120)
+    table = render(as_rows([strange]), ["[/oops]: skipped"], "table", 120)
     assert "[red]x[/red], leaderboard-2019, 160 px files, [/]: reference" in table
     assert "[bold]|a?[31m[/nothing]" in table
     assert "Skipped: [/oops]: skipped." in table
     assert "\x1b" not in table
-    markdown = render(rows([strange]), [], "md")
+    markdown = render(as_rows([strange]), [], "md")
     assert r"| \[bold\]\|a?\[31m\[/nothing\] |" in markdown
 
 
 def test_an_ascii_terminal_gets_ascii():
     buffer = io.BytesIO()
     stream = io.TextIOWrapper(buffer, encoding="ascii", errors="strict")
-    Console(file=stream, width=80).print(CompareTable(rows(EXAMPLE), SKIPPED))
+    Console(file=stream, width=80).print(CompareTable(as_rows(EXAMPLE), SKIPPED))
     stream.flush()
     assert "54.2 +/- 1.8" in buffer.getvalue().decode("ascii")
-    assert "      -1.0\n" in buffer.getvalue().decode("ascii")
+    assert "+2.7 +/- 1.6\n" in buffer.getvalue().decode("ascii")
 
 
 def test_no_mean_is_invented_where_every_run_diverged():
@@ -366,8 +370,8 @@ def test_no_mean_is_invented_where_every_run_diverged():
         run(0.1, status="diverged", epochs_done=1),
         run(0.1, seed=1, status="diverged", epochs_done=2),
     ]
-    printed = render(rows(all_gone), [], "table", 200)
-    assert "2 (2 diverged)    diverged         –         –" in printed
+    printed = render(as_rows(all_gone), [], "table", 200)
+    assert "2 (2 diverged)    diverged   –      –           –         –" in printed
     assert (
         "seed 0 in epoch 1 (last at 10.0 %), seed 1 in epoch 2 (last at 10.0 %); there is no mean." in printed
     )
@@ -375,7 +379,7 @@ def test_no_mean_is_invented_where_every_run_diverged():
 
 
 def test_notes_come_only_where_they_apply():
-    printed = render(rows(seeds(0.55, 0.56, arch="xresnet50")), [], "table", 200)
+    printed = render(as_rows(seeds(0.55, 0.56, arch="xresnet50")), [], "table", 200)
     assert "like for like" in printed
     assert not any(
         word in printed for word in ("n=1", "reference", "custom", "diverged", "official", "Skipped")
@@ -383,17 +387,17 @@ def test_notes_come_only_where_they_apply():
 
 
 def test_runs_of_different_copies_of_the_data_are_flagged():
-    printed = render(rows([run(), run(seed=1, data_digest="e" * 64)]), [], "table", 200)
+    printed = render(as_rows([run(), run(seed=1, data_digest="e" * 64)]), [], "table", 200)
     assert "relu (xresnet18, Imagewoof v1 · 128 px · 5 epochs): its runs read 2 different copies" in printed
 
 
 def test_a_difference_of_nothing_has_no_minus():
-    assert "+0.0 " in render(rows([run(0.55196)]), [], "md")
+    assert "+0.0, " in render(as_rows([run(0.55196)]), [], "md")
 
 
 def test_the_end_of_a_run_draws_the_same_table():
     console = Console(file=io.StringIO(), width=80)
-    console.print(render_run_row(*seeds(0.54, 0.55, 0.536)))
+    console.print(render_run_row(*(Run(one, Path()) for one in seeds(0.54, 0.55, 0.536))))
     assert "relu" in console.file.getvalue()
     assert "3  54.2 ± 1.8" in console.file.getvalue()
 
@@ -404,7 +408,8 @@ def test_the_end_of_a_run_draws_the_same_table():
 MODULES = (
     "lrelu_bench.report.render",
     "lrelu_bench.leaderboard",
-    "lrelu_bench.evidence",
+    "lrelu_bench.evidence.verdicts",
+    "lrelu_bench.evidence.bootstrap",
     "lrelu_bench.results",
 )
 

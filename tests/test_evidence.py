@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from lrelu_bench.evidence import binomial_error, summarize, t_quantile
+from lrelu_bench.evidence.summaries import binomial_error, summarize
 
 
 @pytest.mark.parametrize("accuracies", [[54.0, 55.0], [54.0, 55.0, 53.6], [71.0, 70.2, 72.4, 70.9, 71.3]])
@@ -29,12 +29,6 @@ def test_equal_runs_have_an_interval_of_zero():
 def test_no_runs_are_no_summary():
     with pytest.raises(ValueError, match="no accuracies"):
         summarize([])
-
-
-def test_the_t_quantile_of_the_tables():
-    assert t_quantile(1) == pytest.approx(12.706, abs=5e-4)
-    assert t_quantile(4) == pytest.approx(2.776, abs=5e-4)
-    assert t_quantile(1000) == pytest.approx(stats.t.ppf(0.975, 1000))
 
 
 def test_what_the_validation_set_alone_leaves_open():

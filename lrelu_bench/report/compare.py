@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from lrelu_bench.activations import ACTIVATIONS, LEARNED
 from lrelu_bench.errors import BenchError
-from lrelu_bench.evidence import summarize
+from lrelu_bench.evidence.summaries import summarize
+from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
-from lrelu_bench.results import RunResult, load_result
+from lrelu_bench.report.labels import activation_label, in_force
+from lrelu_bench.results import Run, RunResult, load_result
 
 Comparison = Literal["like for like", "reference", "no board row"]
 
@@ -32,6 +35,8 @@ class DivergedRun:
 class CompareRow:
     """Runs that differ in nothing but the seed, and what they are held against. Accuracies are percent."""
 
+    runs: tuple[Run, ...]
+    """In the order of their seeds, diverged ones included."""
     dataset: str
     version: str
     subset: int | None
@@ -63,8 +68,8 @@ class CompareRow:
     sd: float | None
     interval: float | None
     """Half width of the 95 % t interval, percentage points; None below two measured runs."""
-    best_run: float | None
-    """Accuracy of the best single run after its last epoch."""
+    best_epoch: float | None
+    """Mean of the measured runs' best epochs: chosen on the images it is measured on, so never the result."""
     board: BoardRow | None
     comparison: Comparison
     reason: str
@@ -73,6 +78,10 @@ class CompareRow:
     """Mean less the board's accuracy, percentage points."""
     claims: tuple[Claim, ...]
     """What the posts claimed of this cell and net."""
+    baseline: str | None = None
+    """The activation that the verdict holds this one against; its own on the row of the baseline itself."""
+    verdict: Verdict | None = None
+    """None on the baseline's row, and before `report.judging.judged`."""
 
     @property
     def n(self) -> int:
@@ -83,6 +92,22 @@ class CompareRow:
     def measured(self) -> tuple[float, ...]:
         """The accuracies that the mean is of."""
         return tuple(accuracy for accuracy in self.accuracies if accuracy is not None)
+
+    @property
+    def lowest(self) -> float | None:
+        """Accuracy of the worst measured run after its last epoch."""
+        return min(self.measured, default=None)
+
+    @property
+    def highest(self) -> float | None:
+        """Accuracy of the best measured run after its last epoch."""
+        return max(self.measured, default=None)
+
+    @property
+    def above_board(self) -> int | None:
+        """How many runs end above the board's row; a diverged one does not. None where there is no row."""
+        board = self.board
+        return None if board is None else sum(accuracy > board.accuracy for accuracy in self.measured)
 
     @property
     def section(self) -> tuple[Any, ...]:
@@ -96,13 +121,13 @@ class CompareRow:
         return *self.section, *own
 
 
-def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
+def collect(paths: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """Find and load every finished run in these folders; a run folder, an experiment and a whole tree all do.
 
     Returns the runs and one sentence for each that was skipped: damaged, foreign, unfinished or a duplicate.
     Raises `BenchError` where a path does not exist or holds no run, or where no finished run is left.
     """
-    results: list[RunResult] = []
+    runs: list[Run] = []
     skipped: list[str] = []
     counted: dict[tuple[Any, ...], Path] = {}
     folders = _run_folders(paths, skipped)
@@ -120,13 +145,13 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
         if first != folder:
             skipped.append(f"{folder}: same config and seed as {first}, counted once")
             continue
-        results.append(result)
-    if not results:
+        runs.append(Run(result, folder))
+    if not runs:
         raise BenchError(
             f"no finished run to compare among {len(folders)} found (first: {skipped[0]}); "
             "finish one with `lrelu-bench run`"
         )
-    return results, skipped
+    return runs, skipped
 
 
 def _run_folders(paths: Iterable[Path | str], skipped: list[str]) -> list[Path]:
@@ -173,30 +198,17 @@ def _likeness(result: RunResult) -> tuple[Any, ...]:
         (result.train_images, result.valid_images),
         (result.arch, result.protocol, result.protocol_label, tuple(result.deviations)),
         (result.batch_size, result.lr, result.precision),
-        json.dumps(_in_force(result.activation), sort_keys=True),
+        json.dumps(in_force(result.activation), sort_keys=True),
     )
 
 
-def _in_force(activation: dict[str, Any]) -> dict[str, Any]:
-    """The options that are set, with 1 and 1.0 the same number, whatever key they stand below."""
-    set_ = {key: value for key, value in _flat(activation).items() if value is not None}
-    return {key: float(value) if type(value) is int else value for key, value in set_.items()}
-
-
-def _flat(activation: dict[str, Any]) -> dict[str, Any]:
-    """Every option by its key in a config, below `activation`."""
-    options = activation.get("options")
-    named = {f"options.{key}": value for key, value in options.items()} if isinstance(options, dict) else {}
-    return {key: value for key, value in activation.items() if key != "options"} | named
-
-
-def rows(results: Iterable[RunResult]) -> list[CompareRow]:
+def rows(runs: Iterable[Run]) -> list[CompareRow]:
     """One row for each set of runs that differ in nothing but the seed, by cell, net and activation."""
-    alike: dict[tuple[Any, ...], list[RunResult]] = defaultdict(list)
-    for result in results:
-        alike[_likeness(result)].append(result)
-    ordered = sorted(alike.values(), key=lambda runs: _order(runs[0]))
-    return [_row(sorted(runs, key=lambda run: run.seed)) for runs in ordered]
+    alike: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        alike[_likeness(run.result)].append(run)
+    ordered = sorted(alike.values(), key=lambda some: _order(some[0].result))
+    return [_row(sorted(some, key=lambda run: run.result.seed)) for some in ordered]
 
 
 def _order(run: RunResult) -> tuple[Any, ...]:
@@ -218,14 +230,18 @@ def _order(run: RunResult) -> tuple[Any, ...]:
     )
 
 
-def _row(runs: Sequence[RunResult]) -> CompareRow:
-    run = runs[0]
-    accuracies = [None if one.status == "diverged" else _percent(one.final_accuracy) for one in runs]
+def _row(runs: Sequence[Run]) -> CompareRow:
+    results = [run.result for run in runs]
+    run = results[0]
+    accuracies = [None if one.status == "diverged" else _percent(one.final_accuracy) for one in results]
+    best_epochs = [_percent(one.best_accuracy) for one in results if one.status != "diverged"]
+    chosen = [accuracy for accuracy in best_epochs if accuracy is not None]
     measured = [accuracy for accuracy in accuracies if accuracy is not None]
     summary = summarize(measured) if measured else None
     board, comparison, reason = _held_against(run)
     mean = summary.mean if summary else None
     return CompareRow(
+        runs=tuple(runs),
         dataset=run.dataset,
         version=run.version,
         subset=run.subset,
@@ -239,19 +255,19 @@ def _row(runs: Sequence[RunResult]) -> CompareRow:
         precision=run.precision,
         activation=activation_label(run.activation),
         valid_images=run.valid_images,
-        seeds=tuple(one.seed for one in runs),
+        seeds=tuple(one.seed for one in results),
         accuracies=tuple(accuracies),
         diverged=tuple(
             DivergedRun(one.seed, one.diverged_in, one.epochs_done, _percent(one.final_accuracy))
-            for one in runs
+            for one in results
             if one.status == "diverged"
         ),
-        unofficial=sum(not one.data_official for one in runs if one.source is not None),
-        data_digests=len({one.data_digest for one in runs}),
+        unofficial=sum(not one.data_official for one in results if one.source is not None),
+        data_digests=len({one.data_digest for one in results}),
         mean=mean,
         sd=summary.sd if summary else None,
         interval=summary.half_width if summary else None,
-        best_run=max(measured, default=None),
+        best_epoch=fmean(chosen) if chosen else None,
         board=board,
         comparison=comparison,
         reason=reason,
@@ -290,31 +306,3 @@ def _claims(run: RunResult) -> tuple[Claim, ...]:
         return ()
     cell = (run.dataset, run.version, run.size, run.epochs)
     return tuple(claim for claim in load_claims() if claim.fits(*cell, run.arch))
-
-
-def activation_label(activation: dict[str, Any]) -> str:
-    """The name and every option that is not the default, such as `learned_relu(layer, leak=0.1)`."""
-    name = str(activation["name"])
-    spec = ACTIVATIONS.get(name)
-    activation = _flat(activation)
-    defaults: dict[str, Any] = {"weight_decay": 0.0, "ema_use": "evaluation"}
-    if spec:
-        defaults |= {**spec.keys, "granularity": next(iter(spec.granularity), None)}
-    known = ("granularity", "leak", "sub", "maxv", "weight_decay")
-    options = [*known, *sorted(activation.keys() - {"name", *known})]
-    changed = [key for key in options if activation.get(key) not in (None, defaults.get(key))]
-    phrases = [_option(key, activation[key]) for key in changed]
-    return f"{name}({', '.join(phrases)})" if phrases else name
-
-
-def _option(key: str, value: Any) -> str:
-    if key == "granularity":
-        return str(value)
-    if key == "code":
-        return f"code {str(value)[:8]}"
-    if key == "learn":
-        return f"learn={'+'.join(value)}"
-    if key == "bounds":
-        return ", ".join(f"{name} in [{low:g}, {high:g}]" for name, (low, high) in sorted(value.items()))
-    key = key.removeprefix("options.")
-    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"

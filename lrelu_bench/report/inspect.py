@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.errors import BenchError
-from lrelu_bench.report.compare import activation_label
+from lrelu_bench.report.labels import activation_label
 from lrelu_bench.report.wording import printable
 from lrelu_bench.results import RunResult, load_result
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry

@@ -1,44 +1,42 @@
-"""Drawing compare rows: a table for the terminal, Markdown, CSV and JSON."""
+"""Drawing compare rows: the table for the terminal, and which module draws the other formats."""
 
-import csv
 import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from textwrap import indent, wrap
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lrelu_bench.leaderboard import DATASETS
 from lrelu_bench.report import compare
 from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.markdown import markdown
+from lrelu_bench.report.records import as_csv, as_json
 from lrelu_bench.report.wording import (
-    NOTHING,
     Notes,
     accuracy_cell,
-    best_cell,
+    baseline_difference_cell,
+    best_epoch_cell,
+    board_difference_cell,
     board_line,
-    comparison_cell,
-    data_name,
-    difference_cell,
-    files,
     n_cell,
     printable,
+    range_cell,
+    sd_cell,
     section_title,
+    verdict_line,
 )
-from lrelu_bench.results import RunResult
+from lrelu_bench.results import Run
 
 Format = Literal["table", "md", "csv", "json"]
 
-JSON_SCHEMA_VERSION = 1
 _INDENT = 4
 _GAP = 2
 _NARROWEST_LABEL = 20
+_LONGEST_BASELINE = 14
 _ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "..."})
 
 
@@ -51,19 +49,19 @@ def render(
     and width, print a `CompareTable` on its console instead.
     """
     if format == "md":
-        return _markdown(rows, skipped)
+        return markdown(rows, skipped)
     if format == "csv":
-        return _csv(rows)
+        return as_csv(rows)
     if format == "json":
-        return _json(rows, skipped)
+        return as_json(rows, skipped)
     text = io.StringIO()
     Console(file=text, width=width, color_system=None).print(CompareTable(rows, skipped))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def render_run_row(*results: RunResult) -> RenderableType:
+def render_run_row(*runs: Run) -> RenderableType:
     """The table of runs that have just finished, for the end of `lrelu-bench run`."""
-    return CompareTable(compare.rows(results))
+    return CompareTable(compare.rows(runs))
 
 
 class CompareTable:
@@ -87,13 +85,18 @@ class _Drawing:
     def __init__(self, rows: Sequence[CompareRow], notes: "Notes", options: ConsoleOptions) -> None:
         self.notes = notes
         self.ascii = options.ascii_only
-        self.columns = ["n", "Accuracy %", "Best run", "vs board"]
+        self.versus = f"vs {rows[0].baseline}" if rows and rows[0].baseline else ""
+        if len(self.versus) > _LONGEST_BASELINE:
+            self.versus = "vs baseline"
+        self.columns = ["n", "Accuracy %", "SD", "Range", "Best epoch", "vs board"]
+        if any(row.verdict and row.verdict.difference for row in rows):
+            self.columns.append(self.versus)
         cells = [self._cells(row) for row in rows]
         self.widths = {name: max([len(name), *(len(cell[name]) for cell in cells)]) for name in self.columns}
         longest = max([len("Activation"), *(len(row.activation) for row in rows)])
         # A narrow terminal loses whole columns before any number loses a digit.
-        for expendable in ("Best run", "vs board"):
-            if self._left(options) < min(longest, _NARROWEST_LABEL):
+        for expendable in ("Best epoch", "SD", "Range", "vs board", self.versus):
+            if expendable in self.columns and self._left(options) < min(longest, _NARROWEST_LABEL):
                 self.columns.remove(expendable)
         self.label_width = max(min(longest, self._left(options)), len("Activation"))
 
@@ -104,8 +107,11 @@ class _Drawing:
         return {
             "n": n_cell(row),
             "Accuracy %": self.plain(accuracy_cell(row)),
-            "Best run": self.plain(best_cell(row)),
-            "vs board": self.plain(difference_cell(row)),
+            "SD": self.plain(sd_cell(row)),
+            "Range": self.plain(range_cell(row)),
+            "Best epoch": self.plain(best_epoch_cell(row)),
+            "vs board": self.plain(board_difference_cell(row)),
+            self.versus: self.plain(baseline_difference_cell(row)),
         }
 
     def section(self, rows: Sequence[CompareRow]) -> Iterator[RenderableType]:
@@ -129,9 +135,17 @@ class _Drawing:
         for row in rows:
             table.add_row(*self._drawn(row))
         yield table
+        yield from self._verdicts(rows)
         claimed = next((row for row in rows if row.claims), None)
         if claimed:
             yield self._indented(f"the posts claimed: {self.notes.claims_cell(claimed)}", "italic", _INDENT)
+
+    def _verdicts(self, rows: Sequence[CompareRow]) -> Iterator[RenderableType]:
+        for row in rows:
+            if row.verdict is not None:
+                line = self.text(f"{row.activation}: {verdict_line(row)}", "")
+                line.stylize("bold", len(self.plain(row.activation)) + 2, line.plain.index(" ("))
+                yield Padding(line, (0, 0, 0, _INDENT), expand=False)
 
     def footnotes(self) -> Iterator[RenderableType]:
         """The notes, with what went wrong in red."""
@@ -149,9 +163,10 @@ class _Drawing:
         return table
 
     def _drawn(self, row: CompareRow) -> list[RenderableType]:
-        lines = wrap(
-            self.plain(row.activation), self.label_width, subsequent_indent="  ", break_on_hyphens=False
-        )
+        # The name is a place to break at, before an option is cut in two.
+        spaced = self.plain(row.activation).replace("(", "( ")
+        lines = wrap(spaced, self.label_width + 1, subsequent_indent="  ", break_on_hyphens=False)
+        lines = [line.replace("( ", "(") for line in lines]
         cells = self._cells(row)
         styles = {"n": "bold red" if row.diverged else "", "Accuracy %": "bold"}
         label = Text(indent("\n".join(lines), " " * _INDENT))
@@ -170,132 +185,3 @@ class _Drawing:
     def text(self, text: str, style: str) -> Text:
         """A line that wraps; square brackets in it mean nothing to Rich."""
         return Text(self.plain(text), style, overflow="fold")
-
-
-_NUMBERS = ("px", "Epochs", "n", "Accuracy %", "Best run %", "Board %", "vs board")
-_TEXT = ("Net", "Protocol", "Precision", "Activation")
-_MARKDOWN = ("Data", *_NUMBERS[:2], *_TEXT, *_NUMBERS[2:], "Compared", "Posts claimed %")
-_OF_BOARDS = 4
-"""How many columns at the end say something only where there is a board."""
-
-
-def _markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
-    notes = Notes(rows, skipped)
-    with_board = [row for row in rows if row.dataset in DATASETS]
-    others = [row for row in rows if row.dataset not in DATASETS]
-    width = len(_MARKDOWN)
-    blocks = [(with_board, width), (others, width - _OF_BOARDS)]
-    tables = [_markdown_table(block, notes, columns) for block, columns in blocks if block]
-    table = "\n\n".join(tables)
-    cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
-    return "\n".join([table, "", *(f"- {_escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
-
-
-def _markdown_table(rows: Sequence[CompareRow], notes: Notes, columns: int) -> str:
-    """One table with the first `columns` of the columns."""
-    rule = ["---:" if name in _NUMBERS else "---" for name in _MARKDOWN]
-    body = [[_escaped(cell) for cell in _markdown_cells(row, notes)] for row in rows]
-    return "\n".join(f"| {' | '.join(cells[:columns])} |" for cells in (_MARKDOWN, rule, *body))
-
-
-def _markdown_cells(row: CompareRow, notes: Notes) -> list[str]:
-    subset = "" if row.subset is None else f"{row.subset} images per class"
-    return [
-        ", ".join(part for part in (data_name(row), files(row), subset) if part),
-        str(row.size),
-        str(row.epochs),
-        row.arch,
-        notes.protocol(row),
-        row.precision,
-        row.activation,
-        n_cell(row),
-        accuracy_cell(row),
-        best_cell(row),
-        NOTHING if row.board is None else f"{row.board.accuracy:g}",
-        difference_cell(row),
-        comparison_cell(row),
-        notes.claims_cell(row),
-    ]
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in or out of a table's cell."""
-    return "".join(f"\\{letter}" if letter in "\\|<>*`[]~&" else letter for letter in printable(text))
-
-
-def _plain(row: CompareRow) -> dict[str, Any]:
-    """Every value of a row under a name with its unit; lists stay lists, floats lose binary noise."""
-    board = row.board
-    values: dict[str, Any] = {
-        "dataset": row.dataset,
-        "version": row.version,
-        "source_px": row.source,
-        "subset_per_class": row.subset,
-        "size_px": row.size,
-        "epochs": row.epochs,
-        "arch": row.arch,
-        "protocol": row.protocol,
-        "protocol_label": row.protocol_label,
-        "deviations": list(row.deviations),
-        "precision": row.precision,
-        "activation": row.activation,
-        "n": row.n,
-        "n_measured": len(row.measured),
-        "n_diverged": len(row.diverged),
-        "n_unofficial_data": row.unofficial,
-        "mean_pct": row.mean,
-        "sd_points": row.sd,
-        "interval_half_width_points": row.interval,
-        "best_run_pct": row.best_run,
-        "seeds": list(row.seeds),
-        "accuracies_pct": list(row.accuracies),
-        "diverged": [asdict(run) for run in row.diverged],
-        "valid_images": row.valid_images,
-        "board_pct": board.accuracy if board else None,
-        "board_entry": board.measured_with if board else None,
-        "board_runs": board.runs_in_words if board else None,
-        "board_url": board.url if board else None,
-        "board_first_seen": board.first_seen.isoformat() if board else None,
-        "board_last_seen": board.last_seen.isoformat() if board else None,
-        "comparison": row.comparison,
-        "comparison_reason": row.reason,
-        "difference_points": row.difference,
-        "claims": [asdict(claim) for claim in row.claims],
-    }
-    return {name: _rounded(value) for name, value in values.items()}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value
-
-
-def _csv(rows: Iterable[CompareRow]) -> str:
-    text = io.StringIO()
-    lines = [{name: _flat(name, value) for name, value in _plain(row).items()} for row in rows]
-    writer = csv.DictWriter(text, fieldnames=lines[0] if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def _flat(name: str, value: Any) -> Any:
-    """One CSV cell: lists joined by `; `, a claim as its sentence."""
-    if name == "diverged":
-        return "; ".join(f"seed {run['seed']} after {run['epochs_done']} epochs" for run in value)
-    if name == "claims":
-        return "; ".join(f"{claim['name']} {claim['accuracy'] or ''}".strip() for claim in value)
-    if isinstance(value, list):
-        return "; ".join("" if item is None else str(item) for item in value)
-    return value
-
-
-def _json(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
-    document = {
-        "schema_version": JSON_SCHEMA_VERSION,
-        "rows": [_plain(row) for row in rows],
-        "notes": Notes(rows, skipped).lines,
-        "skipped": list(skipped),
-    }
-    return json.dumps(document, indent=1) + "\n"

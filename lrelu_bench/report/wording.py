@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lrelu_bench.evidence import binomial_error
+from lrelu_bench.evidence.summaries import binomial_error
+from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import POSTS_DAY, V1_PROTOCOL, BoardRow, load_board
 from lrelu_bench.report.compare import CompareRow, DivergedRun
 
@@ -53,10 +54,12 @@ class Notes:
             yield "n=1: one run has no interval and is not a finding."
         if any(row.diverged for row in self.rows):
             yield from map(_diverged, (row for row in self.rows if row.diverged))
+        yield from self._of_verdicts()
         if any(row.board for row in self.rows):
             yield (
-                "vs board: our mean less the board's row, in points; the board gives no spread, and at most "
-                "five runs where it says how many."
+                "vs board: our mean less the board's row, in points, and how many of our runs end above it "
+                "(the board asks a new entry for more than 80 %); the board gives no spread, so there is no "
+                "p value."
             )
         if any(row.comparison == "reference" for row in self.rows):
             yield (
@@ -70,6 +73,28 @@ class Notes:
         yield from self._data()
         computed = Counter(precision for row in self.rows for precision in [row.precision] * row.n)
         yield f"Computed in {', '.join(f'{name} ({_runs(count)})' for name, count in computed.items())}."
+
+    def _of_verdicts(self) -> Iterator[str]:
+        judged = [row.verdict for row in self.rows if row.verdict is not None]
+        if not any(verdict.difference for verdict in judged):
+            return
+        baseline = next(row.baseline for row in self.rows if row.verdict is not None)
+        yield (
+            f"vs {baseline}: mean less the baseline's under the same config, in points, ± half width of "
+            "Welch's 95 % interval."
+        )
+        comparisons = max(verdict.comparisons for verdict in judged)
+        if comparisons:
+            yield (
+                f"Verdicts: Welch's test at 5 %, Holm's correction over "
+                f"{_counted(comparisons, 'comparison')}; 'can detect' is the difference that runs of this "
+                "number and spread find with 80 % power."
+            )
+        if any(verdict.images_interval for verdict in judged):
+            yield (
+                "Over images and seeds: 95 % interval of a bootstrap that draws the validation images anew, "
+                "too."
+            )
 
     def _data(self) -> Iterator[str]:
         errors: dict[tuple[str, int], list[float]] = {}
@@ -92,8 +117,12 @@ class Notes:
                 )
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def _runs(count: int) -> str:
-    return f"{count} run{'s' * (count != 1)}"
+    return _counted(count, "run")
 
 
 def _diverged(row: CompareRow) -> str:
@@ -122,6 +151,12 @@ def files(row: CompareRow) -> str:
     if row.source is None:
         return ""
     return "full-size files" if row.source == "full" else f"{row.source} px files"
+
+
+def data_cell(row: CompareRow) -> str:
+    """The data in full: `Imagewoof v1, 160 px files, 20 images per class`."""
+    subset = "" if row.subset is None else f"{row.subset} images per class"
+    return ", ".join(part for part in (data_name(row), files(row), subset) if part)
 
 
 def section_title(row: CompareRow) -> str:
@@ -157,17 +192,71 @@ def accuracy_cell(row: CompareRow) -> str:
     return f"{row.mean:.1f} (n=1)" if row.interval is None else f"{row.mean:.1f} ± {row.interval:.1f}"
 
 
-def best_cell(row: CompareRow) -> str:
-    """The best single run's accuracy after its last epoch."""
-    return NOTHING if row.best_run is None else f"{row.best_run:.1f}"
+def sd_cell(row: CompareRow) -> str:
+    """Standard deviation of the runs, points."""
+    return NOTHING if row.sd is None else f"{row.sd:.1f}"
 
 
-def difference_cell(row: CompareRow) -> str:
-    """Percentage points against the board, signed."""
+def range_cell(row: CompareRow) -> str:
+    """The worst and the best run after their last epoch: `61.3 to 63.0`."""
+    if row.lowest is None or row.highest is None:
+        return NOTHING
+    return f"{row.lowest:.1f} to {row.highest:.1f}" if len(row.measured) > 1 else f"{row.highest:.1f}"
+
+
+def best_epoch_cell(row: CompareRow) -> str:
+    """Mean accuracy of the runs' best epochs."""
+    return NOTHING if row.best_epoch is None else f"{row.best_epoch:.1f}"
+
+
+def board_difference_cell(row: CompareRow) -> str:
+    """Percentage points against the board, signed, and the share of runs above it: `+1.2, 4 of 5`."""
     if row.difference is None:
         return NOTHING
+    return f"{signed(row.difference)}, {row.above_board} of {row.n}"
+
+
+def baseline_difference_cell(row: CompareRow) -> str:
+    """Percentage points against the baseline with Welch's interval: `+1.2 ± 0.9`."""
+    difference = row.verdict.difference if row.verdict else None
+    return NOTHING if difference is None else f"{signed(difference.mean)} ± {difference.half_width:.1f}"
+
+
+def verdict_line(row: CompareRow) -> str:
+    """The verdict with its reason and what else speaks for or against it; empty on a baseline's row."""
+    if row.verdict is None:
+        return ""
+    beside = evidence_cell(row)
+    return row.verdict.in_words if beside == NOTHING else f"{row.verdict.in_words}; {beside}"
+
+
+def evidence_cell(row: CompareRow) -> str:
+    """What speaks for or against the verdict beside the test that it rests on."""
+    beside = _beside(row.verdict, row.baseline) if row.verdict else ()
+    return "; ".join(beside) or NOTHING
+
+
+def _beside(verdict: Verdict, baseline: str | None) -> Iterator[str]:
+    difference = verdict.difference
+    if difference is None or verdict.p_adjusted is None:
+        return
+    if difference.p_permutation is not None:
+        yield f"exact permutation p = {p_value(difference.p_permutation)}"
+    yield f"a random run beats one of {baseline} in {100 * difference.superiority:.0f} % of pairs"
+    if verdict.images_interval is not None:
+        low, high = verdict.images_interval
+        yield f"over images and seeds {signed(low)} to {signed(high)}"
+
+
+def p_value(p: float) -> str:
+    """A p value with the digits that it is good for: `0.31`, `0.004`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def signed(points: float) -> str:
+    """Percentage points with their sign: `−1.2`."""
     # Adding 0.0 turns a rounded -0.0 into 0.0.
-    return f"{round(row.difference, 1) + 0.0:+.1f}".replace("-", "−")
+    return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def comparison_cell(row: CompareRow) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from lrelu_bench.evidence import student_t
+
 CONFIDENCE = 0.95
 
 
@@ -31,15 +33,7 @@ def summarize(accuracies: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(n, mean, None, None)
     sd = stdev(accuracies)
-    return Summary(n, mean, sd, t_quantile(n - 1) * sd / math.sqrt(n))
-
-
-def t_quantile(degrees: int) -> float:
-    """How many standard errors the two-sided 95 % interval reaches with that many degrees of freedom."""
-    # Imported here: it costs more than the rest of the command line's start.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    return Summary(n, mean, sd, student_t.quantile((1 + CONFIDENCE) / 2, n - 1) * sd / math.sqrt(n))
 
 
 def binomial_error(share: float, images: int) -> float:

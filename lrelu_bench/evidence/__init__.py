@@ -1,0 +1,1 @@
+"""From accuracies to verdicts: pure statistics, in Python and numpy."""
