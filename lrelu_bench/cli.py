@@ -47,6 +47,14 @@ class TableFormat(StrEnum):
     JSON = "json"
 
 
+class ClaimsFormat(StrEnum):
+    """How to write assessed claims."""
+
+    TABLE = "table"
+    MD = "md"
+    JSON = "json"
+
+
 class PictureFormat(StrEnum):
     """What to draw pictures as."""
 
@@ -179,6 +187,36 @@ def compare(
     if format is TableFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
+
+
+@app.command()
+def claims(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--claims", metavar="FILE", help="Claims of your own (YAML), in place of those of the 2019 posts."
+        ),
+    ] = None,
+    format: Annotated[ClaimsFormat, typer.Option(help="How to write it.")] = ClaimsFormat.TABLE,
+) -> None:
+    """Judge the posts' claims, or your own: reproduced, partly, not reproduced or not yet run, and why."""
+    from lrelu_bench.claims import load_claims, posted_claims
+    from lrelu_bench.report import claims_view, compare
+    from lrelu_bench.report.claims import assess
+
+    to_judge = posted_claims() if file is None else load_claims(file)
+    found, skipped = compare.collect(results)
+    rows = compare.rows(found)
+    assessed = [assess(claim, rows) for claim in to_judge]
+    if format is ClaimsFormat.TABLE:
+        Console().print(claims_view.ClaimsView(assessed, skipped))
+    elif format is ClaimsFormat.MD:
+        print(claims_view.claims_markdown(assessed, skipped), end="")
+    else:
+        print(claims_view.claims_json(assessed, skipped), end="")
 
 
 @app.command()

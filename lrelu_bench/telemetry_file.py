@@ -117,6 +117,13 @@ class Telemetry:
         start, stop = self.offsets[site, parameter]
         return None if start == stop else self.values[:, start:stop]
 
+    @property
+    def roughness(self) -> float:
+        """How much the outputs' statistics move: mean over sites of |change of the mean| + |change of the
+        standard deviation| from one sampled step to the next, over the site's mean standard deviation."""
+        steps = np.abs(np.diff(self.mean, axis=0)) + np.abs(np.diff(self.std, axis=0))
+        return float((steps.mean(0) / self.std.mean(0)).mean())
+
     def packed(self) -> bytes:
         """The file's content."""
         arrays: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

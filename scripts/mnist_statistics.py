@@ -59,10 +59,8 @@ def collected(results: Path) -> Numbers:
 def measured(run: Path) -> list[float]:
     """The measures of one run."""
     seen, accuracy = Telemetry.load(run), [100 * row.accuracy for row in load_epochs(run)]
-    steps = np.abs(np.diff(seen.mean, axis=0)) + np.abs(np.diff(seen.std, axis=0))
-    roughness = (steps.mean(0) / seen.std.mean(0)).mean()
     distance = (np.abs(seen.mean) + np.abs(seen.std - 1)).mean()
-    return [roughness, distance, 100 * seen.near_zero.mean(), accuracy[0], accuracy[1], accuracy[-1]]
+    return [seen.roughness, distance, 100 * seen.near_zero.mean(), accuracy[0], accuracy[1], accuracy[-1]]
 
 
 def pairs(names: list[str]) -> Iterator[tuple[str, str]]:

@@ -214,7 +214,7 @@ def test_what_a_row_is_held_against(change, comparison, reason, difference):
 )
 def test_which_claims_stand_beside_a_row(change, names):
     (row,) = as_rows([run(**change)])
-    assert [claim.name for claim in row.claims] == names
+    assert [claim.id for claim in row.claims] == names
 
 
 def test_diverged_runs_count_but_are_not_averaged():
@@ -337,7 +337,7 @@ def test_json_parses_back_with_every_accuracy():
     assert document["rows"][0]["seeds"] == [0, 1, 2]
     assert document["rows"][0]["difference_points"] == -1.0
     assert document["rows"][1]["diverged"] == [{"seed": 2, "epoch": 3, "epochs_done": 3, "accuracy": 10.0}]
-    assert [claim["accuracy"] for claim in document["rows"][1]["claims"]] == [56.4, None]
+    assert [claim["reaches"] for claim in document["rows"][1]["claims"]] == [56.4, None]
 
 
 def test_csv_and_json_of_no_rows():

@@ -10,10 +10,11 @@ from statistics import fmean
 from typing import Any, Literal
 
 from lrelu_bench.activations import ACTIVATIONS, LEARNED
+from lrelu_bench.claims import Claim, posted_claims
 from lrelu_bench.errors import BenchError
 from lrelu_bench.evidence.summaries import summarize
 from lrelu_bench.evidence.verdicts import Verdict
-from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, Claim, load_board, load_claims
+from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, load_board
 from lrelu_bench.report.labels import activation_label, in_force
 from lrelu_bench.results import Run, RunResult, load_result
 
@@ -305,4 +306,4 @@ def _claims(run: RunResult) -> tuple[Claim, ...]:
     if not posted or run.version != "v1" or run.subset is not None:
         return ()
     cell = (run.dataset, run.version, run.size, run.epochs)
-    return tuple(claim for claim in load_claims() if claim.fits(*cell, run.arch))
+    return tuple(claim for claim in posted_claims() if claim.fits(*cell, run.arch))

@@ -22,7 +22,7 @@ def judged(rows: Sequence[CompareRow], skipped: list[str], baseline: str = BASEL
     alone. All comparisons of the report are one family for Holm's correction. A sentence on each damaged file
     of predictions is added to `skipped`. Raises `BenchError` where a baseline other than `relu` has no row.
     """
-    baselines = {_config(row): row for row in rows if row.activation == baseline}
+    baselines = {config_of(row): row for row in rows if row.activation == baseline}
     if not baselines and baseline != BASELINE:
         there = ", ".join(dict.fromkeys(row.activation for row in rows))
         raise BenchError(f"--baseline {baseline}: no run of it among these; there are {there}")
@@ -39,7 +39,7 @@ def _verdicts(
     verdicts: list[Verdict | None] = [None] * len(rows)
     pairs: dict[int, CompareRow] = {}
     for index, row in enumerate(rows):
-        other = baselines.get(_config(row))
+        other = baselines.get(config_of(row))
         if other is row:
             continue
         problem = f"no {name} run under the same config" if other is None else _unlike(row, other)
@@ -54,7 +54,7 @@ def _verdicts(
     return verdicts
 
 
-def _config(row: CompareRow) -> tuple[Any, ...]:
+def config_of(row: CompareRow) -> tuple[Any, ...]:
     """Everything but the activation, in more detail than a table groups by."""
     run = row.runs[0].result
     return *row.setting, run.batch_size, run.lr, run.train_images, run.valid_images

@@ -101,7 +101,7 @@ def _flat(name: str, value: Any) -> Any:
     if name == "diverged":
         return "; ".join(f"seed {run['seed']} after {run['epochs_done']} epochs" for run in value)
     if name == "claims":
-        return "; ".join(f"{claim['name']} {claim['accuracy'] or ''}".strip() for claim in value)
+        return "; ".join(f"{claim['id']} {claim['reaches'] or ''}".strip() for claim in value)
     if isinstance(value, list):
         return "; ".join("" if item is None else str(item) for item in value)
     return value

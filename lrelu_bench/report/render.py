@@ -23,7 +23,7 @@ from lrelu_bench.report.wording import (
     board_difference_cell,
     board_line,
     n_cell,
-    printable,
+    plain,
     range_cell,
     sd_cell,
     section_title,
@@ -37,7 +37,6 @@ _INDENT = 4
 _GAP = 2
 _NARROWEST_LABEL = 20
 _LONGEST_BASELINE = 14
-_ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "..."})
 
 
 def render(
@@ -177,10 +176,7 @@ class _Drawing:
 
     def plain(self, text: str) -> str:
         """Text that this terminal can show: no control characters, and ASCII where it knows no more."""
-        text = printable(text)
-        if not self.ascii:
-            return text
-        return text.translate(_ASCII | {ord("─"): "-"}).encode("ascii", "replace").decode()
+        return plain(text, self.ascii)
 
     def text(self, text: str, style: str) -> Text:
         """A line that wraps; square brackets in it mean nothing to Rich."""

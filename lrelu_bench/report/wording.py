@@ -41,7 +41,7 @@ class Notes:
         """What the posts claimed, each claim with the number of its note: `56.4 (1), see (2)`."""
         marked = [(claim, f"({self.claims.index(claim) + 1})") for claim in row.claims]
         cells = [
-            f"see {mark}" if one.accuracy is None else f"{one.accuracy:.1f} {mark}" for one, mark in marked
+            f"see {mark}" if one.reaches is None else f"{one.reaches:.1f} {mark}" for one, mark in marked
         ]
         return ", ".join(cells) or NOTHING
 
@@ -262,6 +262,15 @@ def signed(points: float) -> str:
 def comparison_cell(row: CompareRow) -> str:
     """`like for like`, or `reference` or `no board row` with the reason."""
     return f"{row.comparison} ({row.reason})" if row.reason else row.comparison
+
+
+_ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "─": "-"})
+
+
+def plain(text: str, ascii_only: bool) -> str:
+    """Text that a terminal can show: no control characters, and ASCII where it knows no more."""
+    text = printable(text)
+    return text.translate(_ASCII).encode("ascii", "replace").decode() if ascii_only else text
 
 
 def printable(text: str) -> str:
