@@ -43,8 +43,15 @@ class TableFormat(StrEnum):
 
     TABLE = "table"
     MD = "md"
+    LATEX = "latex"
     CSV = "csv"
     JSON = "json"
+
+
+class Require(StrEnum):
+    """What verdicts may be required to be."""
+
+    BETTER = "better"
 
 
 class ClaimsFormat(StrEnum):
@@ -172,9 +179,19 @@ def compare(
         str,
         typer.Option(metavar="ACTIVATION", help="What the others are held against, as the table names it."),
     ] = "relu",
+    fail_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", min=0, max=100, help="Exit 4 if a row's mean accuracy is below this."
+        ),
+    ] = None,
+    require: Annotated[
+        Require | None, typer.Option(help="Exit 4 unless every verdict is this.", metavar="better")
+    ] = None,
 ) -> None:
     """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
     from lrelu_bench.report import compare as comparing
+    from lrelu_bench.report import gate
     from lrelu_bench.report.judging import judged
     from lrelu_bench.report.render import CompareTable, render
 
@@ -182,11 +199,18 @@ def compare(
     rows = judged(comparing.rows(found), skipped, baseline)
     if format is TableFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
-        return
-    print(render(rows, skipped, cast("Format", format.value)), end="")
+    else:
+        print(render(rows, skipped, cast("Format", format.value)), end="")
     if format is TableFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
+    unmet = [] if fail_below is None else [*gate.below(rows, fail_below)]
+    if require is Require.BETTER:
+        unmet += gate.not_better(rows)
+    for sentence in unmet:
+        print(f"not met: {sentence}", file=sys.stderr)
+    if unmet:
+        raise typer.Exit(gate.EXIT_CODE)
 
 
 @app.command()

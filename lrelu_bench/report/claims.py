@@ -11,16 +11,13 @@ from lrelu_bench.evidence import student_t
 from lrelu_bench.evidence.differences import ALPHA, difference
 from lrelu_bench.evidence.verdicts import FEWEST_RUNS, Sides, judge
 from lrelu_bench.leaderboard import DATASETS, BoardRow, load_board
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import BOARD_SHARE, CompareRow
 from lrelu_bench.report.judging import config_of
 from lrelu_bench.report.wording import p_value, signed
 from lrelu_bench.results import Run, load_epochs
 from lrelu_bench.telemetry_file import Telemetry
 
 Status = Literal["reproduced", "partly", "not reproduced", "not yet run"]
-
-BOARD_SHARE = 0.8
-"""The leaderboard's own rule: a new entry should be above the row in more than this share of its runs."""
 
 
 PROTOCOLS = ("leaderboard-2019", "course-2019", "leaderboard-2020", "course-mnist")

@@ -18,6 +18,9 @@ from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, lo
 from lrelu_bench.report.labels import activation_label, in_force
 from lrelu_bench.results import Run, RunResult, load_result
 
+BOARD_SHARE = 0.8
+"""The leaderboard's own rule: a new entry should be above the row in more than this share of its runs."""
+
 Comparison = Literal["like for like", "reference", "no board row"]
 
 

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from lrelu_bench.report import compare
 from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.latex import latex
 from lrelu_bench.report.markdown import markdown
 from lrelu_bench.report.records import as_csv, as_json
+from lrelu_bench.report.upstream import pull_request
 from lrelu_bench.report.wording import (
     Notes,
     accuracy_cell,
@@ -31,7 +33,7 @@ from lrelu_bench.report.wording import (
 )
 from lrelu_bench.results import Run
 
-Format = Literal["table", "md", "csv", "json"]
+Format = Literal["table", "md", "latex", "csv", "json"]
 
 _INDENT = 4
 _GAP = 2
@@ -48,7 +50,9 @@ def render(
     and width, print a `CompareTable` on its console instead.
     """
     if format == "md":
-        return markdown(rows, skipped)
+        return "\n".join(filter(None, (markdown(rows, skipped), pull_request(rows))))
+    if format == "latex":
+        return latex(rows, skipped)
     if format == "csv":
         return as_csv(rows)
     if format == "json":
