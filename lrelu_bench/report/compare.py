@@ -102,7 +102,15 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
     Returns the runs and one sentence for each that was skipped: damaged, foreign, unfinished or a duplicate.
     Raises `BenchError` where a path does not exist or holds no run, or where no finished run is left.
     """
-    results: list[RunResult] = []
+    found, skipped = finished_runs(paths, "compare")
+    return [result for _, result in found], skipped
+
+
+def finished_runs(
+    paths: Iterable[Path | str], purpose: str
+) -> tuple[list[tuple[Path, RunResult]], list[str]]:
+    """`collect` with each run's folder; `purpose` is what its error says there is nothing to do for."""
+    results: list[tuple[Path, RunResult]] = []
     skipped: list[str] = []
     counted: dict[tuple[Any, ...], Path] = {}
     folders = _run_folders(paths, skipped)
@@ -120,10 +128,10 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[RunResult], list[str]]:
         if first != folder:
             skipped.append(f"{folder}: same config and seed as {first}, counted once")
             continue
-        results.append(result)
+        results.append((folder, result))
     if not results:
         raise BenchError(
-            f"no finished run to compare among {len(folders)} found (first: {skipped[0]}); "
+            f"no finished run to {purpose} among {len(folders)} found (first: {skipped[0]}); "
             "finish one with `lrelu-bench run`"
         )
     return results, skipped
