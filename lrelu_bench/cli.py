@@ -69,6 +69,13 @@ class PictureFormat(StrEnum):
     SVG = "svg"
 
 
+class Tracker(StrEnum):
+    """Whose files to write."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+
+
 class Kind(StrEnum):
     """What to list."""
 
@@ -263,6 +270,24 @@ def inspect(
         title = f"{inspected.result.experiment}, seed {inspected.result.seed}"
         for path in plots.draw(inspected.telemetry, title, plot, format.value):
             console.out(str(path), highlight=False)
+
+
+@app.command()
+def export(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
+    ],
+    tracker: Annotated[Tracker, typer.Option(help="Whose files to write; each needs its extra.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the exported runs.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace exports that are there; nothing else is touched.")
+    ] = False,
+) -> None:
+    """Write finished runs as TensorBoard's event files or W&B's offline runs; without any network."""
+    from lrelu_bench.export.session import export as export_
+    from lrelu_bench.report.progress import SteadyConsole
+
+    export_(results, tracker.value, output, force, SteadyConsole())
 
 
 @app.command()

@@ -125,10 +125,11 @@ class CompareRow:
         return *self.section, *own
 
 
-def collect(paths: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
+def collect(paths: Iterable[Path | str], purpose: str = "compare") -> tuple[list[Run], list[str]]:
     """Find and load every finished run in these folders; a run folder, an experiment and a whole tree all do.
 
     Returns the runs and one sentence for each that was skipped: damaged, foreign, unfinished or a duplicate.
+    `purpose` is what the error says that there is nothing to do for.
     Raises `BenchError` where a path does not exist or holds no run, or where no finished run is left.
     """
     runs: list[Run] = []
@@ -152,7 +153,7 @@ def collect(paths: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
         runs.append(Run(result, folder))
     if not runs:
         raise BenchError(
-            f"no finished run to compare among {len(folders)} found (first: {skipped[0]}); "
+            f"no finished run to {purpose} among {len(folders)} found (first: {skipped[0]}); "
             "finish one with `lrelu-bench run`"
         )
     return runs, skipped

@@ -16,7 +16,15 @@ from lrelu_bench.results import Divergence, EpochRow
 if TYPE_CHECKING:
     from lrelu_bench.training.loop import Step
 
-STAGES = {"download": "downloading", "check": "checking", "decode": "decoding", "wait": "waiting"}
+STAGES = {
+    "download": "downloading",
+    "check": "checking",
+    "decode": "decoding",
+    "export": "exporting",
+    "wait": "waiting",
+}
+COUNTED = {"decode": "images", "export": "runs"}
+"""What a stage counts; the others count bytes."""
 PLAIN_EVERY_SECONDS = 10.0
 
 
@@ -123,7 +131,7 @@ def watch_training(console: Console) -> Iterator[PlainWatcher]:
 
 
 class DataProgress:
-    """Download and decode progress; call it with (stage, done, total)."""
+    """Progress of downloading, decoding and exporting; call it with (stage, done, total)."""
 
     def __init__(self, console: Console, progress: Progress | None) -> None:
         self.console, self.progress = console, progress
@@ -131,7 +139,7 @@ class DataProgress:
         self.task: TaskID | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """`done` and `total` in bytes for downloads and checks, in images for decoding."""
+        """`done` and `total` in bytes for downloads and checks, else in what `COUNTED` says."""
         if self.progress is None:
             self._line(stage, done, total)
             return
@@ -154,14 +162,15 @@ class DataProgress:
 def _amount(stage: str, done: int, total: int | None) -> str:
     if stage == "wait":
         return "for another process that holds the lock"
-    if stage == "decode":
-        return f"{done:,} images" if total is None else f"{done:,} of {total:,} images"
+    if stage in COUNTED:
+        what = COUNTED[stage]
+        return f"{done:,} {what}" if total is None else f"{done:,} of {total:,} {what}"
     return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 @contextmanager
 def watch_data(console: Console) -> Iterator[DataProgress]:
-    """What downloads and decoding report to."""
+    """What downloads, decoding and exports report to."""
     if not console.is_terminal:
         yield DataProgress(console, None)
         return

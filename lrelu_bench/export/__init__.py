@@ -1,0 +1,1 @@
+"""`lrelu-bench export`: finished runs, written as other trackers write theirs."""
