@@ -461,6 +461,11 @@ def test_the_readme_names_skipped_runs_from_its_own_folder(tmp_path):
     )
 
 
+def test_the_readme_of_this_checkout_holds_its_own_results():
+    done = update_readme(SCRIPT.parents[1], "--check")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("text", ["no marks", "<!-- results:end --> <!-- results:start -->", MARKS + MARKS])
 def test_a_readme_without_its_marks_is_left_alone(tmp_path, text):
     save(tmp_path / "results", ONE)
