@@ -14,6 +14,7 @@ from lrelu_bench.errors import BenchError
 from lrelu_bench.shipped import DEFAULT, config_path
 
 if TYPE_CHECKING:
+    from lrelu_bench.report.compare import CompareRow
     from lrelu_bench.report.render import Format
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ class TableFormat(StrEnum):
     LATEX = "latex"
     CSV = "csv"
     JSON = "json"
+    HTML = "html"
 
 
 class Require(StrEnum):
@@ -91,6 +93,15 @@ ConfigArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one value; repeatable.")
+]
+ResultsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
+]
+BaselineOption = Annotated[
+    str, typer.Option(metavar="ACTIVATION", help="What the others are held against, as the table names it.")
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--force", help="Replace FILE even where lrelu-bench did not write it.")
 ]
 ArchiveArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="An archive of `lrelu-bench data list`, mnist or mnist-t10k.")
@@ -178,14 +189,14 @@ def run(
 
 @app.command()
 def compare(
-    results: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
-    ],
+    results: ResultsArgument,
     format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
-    baseline: Annotated[
-        str,
-        typer.Option(metavar="ACTIVATION", help="What the others are held against, as the table names it."),
-    ] = "relu",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to this file, not to the terminal."),
+    ] = None,
+    force: ReplaceOption = False,
+    baseline: BaselineOption = "relu",
     fail_below: Annotated[
         float | None,
         typer.Option(
@@ -197,14 +208,15 @@ def compare(
     ] = None,
 ) -> None:
     """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
-    from lrelu_bench.report import compare as comparing
     from lrelu_bench.report import gate
-    from lrelu_bench.report.judging import judged
     from lrelu_bench.report.render import CompareTable, render
 
-    found, skipped = comparing.collect(results)
-    rows = judged(comparing.rows(found), skipped, baseline)
-    if format is TableFormat.TABLE:
+    if format is TableFormat.HTML and output is None and sys.stdout.isatty():
+        raise BenchError("--format html: a page is of no use on a terminal; add -o report.html")
+    rows, skipped = _judged(results, baseline)
+    if output is not None:
+        _write_comparison(rows, skipped, format.value, output, force)
+    elif format is TableFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
     else:
         print(render(rows, skipped, cast("Format", format.value)), end="")
@@ -221,10 +233,44 @@ def compare(
 
 
 @app.command()
+def report(
+    results: ResultsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    force: ReplaceOption = False,
+    baseline: BaselineOption = "relu",
+) -> None:
+    """Write the comparison as one HTML page that loads nothing: verdicts, charts, every run's origin."""
+    rows, skipped = _judged(results, baseline)
+    _write_comparison(rows, skipped, "html", output, force)
+
+
+def _judged(results: list[Path], baseline: str) -> "tuple[list[CompareRow], list[str]]":
+    from lrelu_bench.report import compare as comparing
+    from lrelu_bench.report.judging import judged
+
+    found, skipped = comparing.collect(results)
+    return judged(comparing.rows(found), skipped, baseline), skipped
+
+
+def _write_comparison(
+    rows: "list[CompareRow]", skipped: list[str], format: str, output: Path, force: bool
+) -> None:
+    from lrelu_bench.report.output import require_ours, summary
+    from lrelu_bench.report.render import render
+    from lrelu_bench.results import write_atomically
+
+    chosen = cast("Format", format)
+    require_ours(output, chosen, force)
+    text = render(rows, skipped, chosen)
+    write_atomically(output, text)
+    print(summary(output, text, rows))
+
+
+@app.command()
 def claims(
-    results: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
-    ],
+    results: ResultsArgument,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -274,9 +320,7 @@ def inspect(
 
 @app.command()
 def export(
-    results: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
-    ],
+    results: ResultsArgument,
     tracker: Annotated[Tracker, typer.Option(help="Whose files to write; each needs its extra.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the exported runs.")],
     force: Annotated[

@@ -32,6 +32,7 @@ TORCHLESS = [
     ["validate", "woof128", "smoke"],
     ["config", "show", "nette192"],
     ["config", "schema"],
+    ["report", "--help"],
     ["data", "list"],
     ["data", "verify"],
 ]

@@ -33,7 +33,7 @@ from lrelu_bench.report.wording import (
 )
 from lrelu_bench.results import Run
 
-Format = Literal["table", "md", "latex", "csv", "json"]
+Format = Literal["table", "md", "latex", "csv", "json", "html"]
 
 _INDENT = 4
 _GAP = 2
@@ -57,6 +57,11 @@ def render(
         return as_csv(rows)
     if format == "json":
         return as_json(rows, skipped)
+    if format == "html":
+        # Jinja2 and numpy take longer to load than the table takes to print.
+        from lrelu_bench.report.html.page import page
+
+        return page(rows, skipped)
     text = io.StringIO()
     Console(file=text, width=width, color_system=None).print(CompareTable(rows, skipped))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
