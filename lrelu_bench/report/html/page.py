@@ -237,7 +237,7 @@ def _drawn(
 
 def _breakable(name: str) -> Markup:
     """A name that a narrow column breaks between its options before it breaks inside one."""
-    return Markup("<wbr>").join(re.split(r"(?<=[(,])", printable(name)))
+    return Markup("<wbr>").join(re.split(r"(?=\()|(?<=,)", printable(name)))
 
 
 def _asset(name: str) -> str:
