@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lrelu_bench.leaderboard import DATASETS
+from lrelu_bench.leaderboard import DATASETS, load_board
 from lrelu_bench.report import compare
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.wording import (
@@ -26,9 +26,10 @@ from lrelu_bench.report.wording import (
     comparison_cell,
     data_name,
     difference_cell,
+    escaped,
     files,
     n_cell,
-    printable,
+    plain,
     section_title,
 )
 from lrelu_bench.results import RunResult
@@ -39,7 +40,6 @@ JSON_SCHEMA_VERSION = 1
 _INDENT = 4
 _GAP = 2
 _NARROWEST_LABEL = 20
-_ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "..."})
 
 
 def render(
@@ -162,10 +162,7 @@ class _Drawing:
 
     def plain(self, text: str) -> str:
         """Text that this terminal can show: no control characters, and ASCII where it knows no more."""
-        text = printable(text)
-        if not self.ascii:
-            return text
-        return text.translate(_ASCII | {ord("─"): "-"}).encode("ascii", "replace").decode()
+        return plain(text, self.ascii)
 
     def text(self, text: str, style: str) -> Text:
         """A line that wraps; square brackets in it mean nothing to Rich."""
@@ -188,13 +185,13 @@ def _markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
     tables = [_markdown_table(block, notes, columns) for block, columns in blocks if block]
     table = "\n\n".join(tables)
     cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
-    return "\n".join([table, "", *(f"- {_escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
+    return "\n".join([table, "", *(f"- {escaped(note)}" for note in [*cells, *notes.lines])]) + "\n"
 
 
 def _markdown_table(rows: Sequence[CompareRow], notes: Notes, columns: int) -> str:
     """One table with the first `columns` of the columns."""
     rule = ["---:" if name in _NUMBERS else "---" for name in _MARKDOWN]
-    body = [[_escaped(cell) for cell in _markdown_cells(row, notes)] for row in rows]
+    body = [[escaped(cell) for cell in _markdown_cells(row, notes)] for row in rows]
     return "\n".join(f"| {' | '.join(cells[:columns])} |" for cells in (_MARKDOWN, rule, *body))
 
 
@@ -216,11 +213,6 @@ def _markdown_cells(row: CompareRow, notes: Notes) -> list[str]:
         comparison_cell(row),
         notes.claims_cell(row),
     ]
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in or out of a table's cell."""
-    return "".join(f"\\{letter}" if letter in "\\|<>*`[]~&" else letter for letter in printable(text))
 
 
 def _plain(row: CompareRow) -> dict[str, Any]:
@@ -253,10 +245,13 @@ def _plain(row: CompareRow) -> dict[str, Any]:
         "valid_images": row.valid_images,
         "board_pct": board.accuracy if board else None,
         "board_entry": board.measured_with if board else None,
+        "board_net": board.net if board else None,
+        "board_protocol": board.protocol if board else None,
         "board_runs": board.runs_in_words if board else None,
         "board_url": board.url if board else None,
         "board_first_seen": board.first_seen.isoformat() if board else None,
         "board_last_seen": board.last_seen.isoformat() if board else None,
+        "board_history": (load_board().source or "package") if board else None,
         "comparison": row.comparison,
         "comparison_reason": row.reason,
         "difference_points": row.difference,

@@ -1,0 +1,31 @@
+"""The public leaderboard as dated rows, and what the posts claimed against it."""
+
+from lrelu_bench.leaderboard.claims import Claim, load_claims
+from lrelu_bench.leaderboard.entries import NOT_STATED, OWN_RECIPE
+from lrelu_bench.leaderboard.history import (
+    BOARD_VARIABLE,
+    DATASETS,
+    POSTS_DAY,
+    VERSIONS,
+    Board,
+    BoardRow,
+    Cell,
+    Record,
+    load_board,
+)
+
+__all__ = [
+    "BOARD_VARIABLE",
+    "DATASETS",
+    "NOT_STATED",
+    "OWN_RECIPE",
+    "POSTS_DAY",
+    "VERSIONS",
+    "Board",
+    "BoardRow",
+    "Cell",
+    "Claim",
+    "Record",
+    "load_board",
+    "load_claims",
+]
