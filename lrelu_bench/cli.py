@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
+from lrelu_bench import cli_leaderboard
+from lrelu_bench.cli_options import TableFormat
 from lrelu_bench.errors import BenchError
 from lrelu_bench.shipped import DEFAULT, config_path
 
@@ -28,6 +30,7 @@ data_app = typer.Typer(help="The image data: where it is, and its state.", no_ar
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
+app.add_typer(cli_leaderboard.app, name="leaderboard")
 
 
 class Device(StrEnum):
@@ -36,15 +39,6 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class TableFormat(StrEnum):
-    """How to write a comparison."""
-
-    TABLE = "table"
-    MD = "md"
-    CSV = "csv"
-    JSON = "json"
 
 
 class PictureFormat(StrEnum):

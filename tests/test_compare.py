@@ -404,6 +404,8 @@ def test_the_end_of_a_run_draws_the_same_table():
 MODULES = (
     "lrelu_bench.report.render",
     "lrelu_bench.leaderboard",
+    "lrelu_bench.report.board_table",
+    "lrelu_bench.report.board_update",
     "lrelu_bench.evidence",
     "lrelu_bench.results",
 )

@@ -193,7 +193,7 @@ def test_what_is_no_readme_of_the_board_is_one_sentence(tmp_path, content, sente
     path = tmp_path / "README.md"
     path.write_bytes(content)
     with pytest.raises(BenchError) as caught:
-        read_readme(path, LATER, "")
+        read_readme(path, LATER)
     assert str(caught.value).startswith(f"{path}: {sentence}")
     assert str(caught.value).endswith(
         "give the README.md of a checkout of https://github.com/fastai/imagenette"
@@ -203,7 +203,7 @@ def test_what_is_no_readme_of_the_board_is_one_sentence(tmp_path, content, sente
 def test_a_folder_and_a_missing_file_are_one_sentence(tmp_path):
     for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "nowhere", "No such file or directory")):
         with pytest.raises(BenchError, match=rf"^{path}: cannot read \({reason}\); give the README"):
-            read_readme(path, LATER, "")
+            read_readme(path, LATER)
 
 
 CELLS = st.sampled_from(
@@ -232,7 +232,7 @@ def test_no_text_raises_anything_and_what_is_read_can_be_written(tmp_path_factor
 def test_no_bytes_as_a_readme_or_a_history_raise_anything_but_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)
-    for read in (lambda: read_readme(path, LATER, ""), lambda: read_board(path)):
+    for read in (lambda: read_readme(path, LATER), lambda: read_board(path)):
         with pytest.raises(BenchError):
             read()
 

@@ -59,12 +59,14 @@ class Readme:
     """Headings of tables of other boards, such as those with label noise."""
 
 
-def read_readme(path: Path, day: date, commit: str) -> Readme:
-    """The rows that a README of that day and commit lists.
+def read_readme(path: Path, day: date | None = None, commit: str | None = None) -> Readme:
+    """The rows that a README lists, of the day and commit given or else known to git (see `provenance`).
 
-    Raises `BenchError` where the file cannot be read, is no text, or has no row of either board.
+    Raises `BenchError` where the file cannot be read, is no text, has no row of either board, or nothing says
+    of which day it is.
     """
-    readme = parse_readme(text_of(path, _REMEDY), day, commit)
+    text = text_of(path, _REMEDY)
+    readme = parse_readme(text, *provenance(path, day, commit))
     if not readme.rows:
         problem = next((one for one in readme.problems if one.startswith("line")), _NO_TABLE)
         raise BenchError(f"{path}: no row of the board ({problem}); {_REMEDY}")
