@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
+from lrelu_bench import cli_leaderboard
 from lrelu_bench.errors import BenchError
 from lrelu_bench.shipped import DEFAULT, config_path
 
@@ -28,6 +29,7 @@ data_app = typer.Typer(help="The image data: where it is, and its state.", no_ar
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
+app.add_typer(cli_leaderboard.app, name="leaderboard")
 
 
 class Device(StrEnum):
@@ -38,7 +40,7 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class TableFormat(StrEnum):
+class CompareFormat(StrEnum):
     """How to write a comparison."""
 
     TABLE = "table"
@@ -181,7 +183,7 @@ def compare(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULTS...", help="Run, experiment or results folders.")
     ],
-    format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
+    format: Annotated[CompareFormat, typer.Option(help="How to write it.")] = CompareFormat.TABLE,
     baseline: Annotated[
         str,
         typer.Option(metavar="ACTIVATION", help="What the others are held against, as the table names it."),
@@ -204,11 +206,11 @@ def compare(
 
     found, skipped = comparing.collect(results)
     rows = judged(comparing.rows(found), skipped, baseline)
-    if format is TableFormat.TABLE:
+    if format is CompareFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
     else:
         print(render(rows, skipped, cast("Format", format.value)), end="")
-    if format is TableFormat.CSV:
+    if format is CompareFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
     unmet = [] if fail_below is None else [*gate.below(rows, fail_below)]

@@ -34,6 +34,9 @@ TORCHLESS = [
     ["config", "schema"],
     ["data", "list"],
     ["data", "verify"],
+    ["leaderboard"],
+    ["leaderboard", "--date", "2019-04-16", "--history"],
+    ["leaderboard", "import", "--help"],
 ]
 
 
@@ -387,4 +390,4 @@ def test_the_readme_names_the_commands_there_are():
     commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     used = set(re.findall(r"^(?:\S*/)?lrelu-bench ([a-z]+)", readme, re.MULTILINE))
     assert used
-    assert used <= commands | {"data", "config"}
+    assert used <= commands | {"data", "config", "leaderboard"}
