@@ -87,17 +87,23 @@ class Notes:
             f"vs {baseline}: mean less the baseline's under the same config, in points, ± half width of "
             "Welch's 95 % interval."
         )
-        comparisons = max(verdict.comparisons for verdict in judged)
-        if comparisons:
+        tested = [verdict for verdict in judged if verdict.difference and verdict.p_adjusted is not None]
+        if tested:
+            comparisons = _counted(tested[0].comparisons, "comparison")
             yield (
-                f"Verdicts: Welch's test at 5 %, Holm's correction over "
-                f"{_counted(comparisons, 'comparison')}; 'can detect' is the difference that runs of this "
-                "number and spread find with 80 % power."
+                f"Verdicts: Welch's test at 5 %, p after Holm's correction over {comparisons}; 'can detect' "
+                "is the true difference that runs of this number and spread find with 80 % power."
             )
+            yield (
+                f"'beats': the probability that a random run ends above a random run of {baseline}; a tie "
+                "counts half, a diverged run loses."
+            )
+        if any(verdict.difference and verdict.difference.p_permutation is not None for verdict in tested):
+            yield "Exact permutation p: of the means, uncorrected; of 3 runs against 3 it is at least 0.10."
         if any(verdict.images_interval for verdict in judged):
             yield (
-                "Over images and seeds: 95 % interval of a bootstrap that draws the validation images anew, "
-                "too."
+                "Over images and seeds: 95 % interval for other validation images of this kind, too, by a "
+                "paired bootstrap; Welch's is for these images."
             )
 
     def _data(self) -> Iterator[str]:
@@ -247,7 +253,7 @@ def _beside(verdict: Verdict, baseline: str | None) -> Iterator[str]:
         return
     if difference.p_permutation is not None:
         yield f"exact permutation p = {p_value(difference.p_permutation)}"
-    yield f"a random run beats one of {baseline} in {100 * difference.superiority:.0f} % of pairs"
+    yield f"beats {baseline} in {100 * difference.superiority:.0f} % of pairs of runs"
     if verdict.images_interval is not None:
         low, high = verdict.images_interval
         yield f"over images and seeds {signed(low)} to {signed(high)}"
