@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
+from lrelu_bench import cli_leaderboard
 from lrelu_bench.errors import BenchError
 from lrelu_bench.shipped import DEFAULT, config_path
 
 if TYPE_CHECKING:
-    from lrelu_bench.report.compare import CompareRow
     from lrelu_bench.report.render import Format
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ data_app = typer.Typer(help="The image data: where it is, and its state.", no_ar
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
+app.add_typer(cli_leaderboard.app, name="leaderboard")
 
 
 class Device(StrEnum):
@@ -39,7 +40,7 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class TableFormat(StrEnum):
+class CompareFormat(StrEnum):
     """How to write a comparison."""
 
     TABLE = "table"
@@ -190,7 +191,7 @@ def run(
 @app.command()
 def compare(
     results: ResultsArgument,
-    format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TABLE,
+    format: Annotated[CompareFormat, typer.Option(help="How to write it.")] = CompareFormat.TABLE,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to this file, not to the terminal."),
@@ -209,18 +210,19 @@ def compare(
 ) -> None:
     """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
     from lrelu_bench.report import gate
+    from lrelu_bench.report.output import judged_runs, write
     from lrelu_bench.report.render import CompareTable, render
 
-    if format is TableFormat.HTML and output is None and sys.stdout.isatty():
+    if format is CompareFormat.HTML and output is None and sys.stdout.isatty():
         raise BenchError("--format html: a page is of no use on a terminal; add -o report.html")
-    rows, skipped = _judged(results, baseline)
+    rows, skipped = judged_runs(results, baseline)
     if output is not None:
-        _write_comparison(rows, skipped, format.value, output, force)
-    elif format is TableFormat.TABLE:
+        print(write(rows, skipped, format.value, output, force))
+    elif format is CompareFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
     else:
         print(render(rows, skipped, cast("Format", format.value)), end="")
-    if format is TableFormat.CSV:
+    if format is CompareFormat.CSV:
         for sentence in skipped:
             print(f"skipped: {sentence}", file=sys.stderr)
     unmet = [] if fail_below is None else [*gate.below(rows, fail_below)]
@@ -242,30 +244,10 @@ def report(
     baseline: BaselineOption = "relu",
 ) -> None:
     """Write the comparison as one HTML page that loads nothing: verdicts, charts, every run's origin."""
-    rows, skipped = _judged(results, baseline)
-    _write_comparison(rows, skipped, "html", output, force)
+    from lrelu_bench.report.output import judged_runs, write
 
-
-def _judged(results: list[Path], baseline: str) -> "tuple[list[CompareRow], list[str]]":
-    from lrelu_bench.report import compare as comparing
-    from lrelu_bench.report.judging import judged
-
-    found, skipped = comparing.collect(results)
-    return judged(comparing.rows(found), skipped, baseline), skipped
-
-
-def _write_comparison(
-    rows: "list[CompareRow]", skipped: list[str], format: str, output: Path, force: bool
-) -> None:
-    from lrelu_bench.report.output import require_ours, summary
-    from lrelu_bench.report.render import render
-    from lrelu_bench.results import write_atomically
-
-    chosen = cast("Format", format)
-    require_ours(output, chosen, force)
-    text = render(rows, skipped, chosen)
-    write_atomically(output, text)
-    print(summary(output, text, rows))
+    rows, skipped = judged_runs(results, baseline)
+    print(write(rows, skipped, "html", output, force))
 
 
 @app.command()

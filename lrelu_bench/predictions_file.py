@@ -30,6 +30,12 @@ class Predictions:
         right: NDArray[np.bool_] = self.predicted == self.label
         return right
 
+    @property
+    def identity(self) -> tuple[tuple[int, ...], str, bytes, str, bytes]:
+        """Equal for predictions of the same images in the same order, and for no others."""
+        named, labelled = self.image, self.label
+        return named.shape, named.dtype.str, named.tobytes(), labelled.dtype.str, labelled.tobytes()
+
     def packed(self) -> bytes:
         """The file's content."""
         return npz_file.packed(predicted=self.predicted, label=self.label, image=self.image)

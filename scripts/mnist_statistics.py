@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from lrelu_bench.evidence.differences import difference
+from lrelu_bench.evidence.summaries import summarize
 from lrelu_bench.report.labels import activation_label
 from lrelu_bench.results import load_epochs, load_result
 from lrelu_bench.telemetry_file import Telemetry
@@ -36,14 +37,17 @@ def main() -> None:
     print(f"| activation | n | {' | '.join(MEASURES)} |")
     print("|---|---:|" + "---:|" * len(MEASURES))
     for name, runs in numbers.items():
-        half = runs.std(0, ddof=1) / len(runs) ** 0.5 * stats.t.ppf(0.975, len(runs) - 1)
-        cells = (f"{mean:.3g} ± {around:.2g}" for mean, around in zip(runs.mean(0), half, strict=True))
+        found = [summarize(list(measure)) for measure in runs.T]
+        cells = (f"{one.mean:.3g} ± {one.half_width:.2g}" for one in found)
         print(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     print(f"\n| difference | {' | '.join(MEASURES)} |\n|---|" + "---:|" * len(MEASURES))
     for first, second in pairs(list(numbers)):
-        found = stats.ttest_ind(numbers[first], numbers[second], equal_var=False).confidence_interval()
-        bounds = zip(np.ravel(found.low), np.ravel(found.high), strict=True)
-        print(f"| {first} - {second} | {' | '.join(f'{low:.3g} to {high:.3g}' for low, high in bounds)} |")
+        apart = [
+            difference(list(own), list(theirs))
+            for own, theirs in zip(numbers[first].T, numbers[second].T, strict=True)
+        ]
+        bounds = (f"{d.mean - d.half_width:.3g} to {d.mean + d.half_width:.3g}" for d in apart)
+        print(f"| {first} - {second} | {' | '.join(bounds)} |")
 
 
 def collected(results: Path) -> Numbers:

@@ -35,6 +35,9 @@ TORCHLESS = [
     ["report", "--help"],
     ["data", "list"],
     ["data", "verify"],
+    ["leaderboard"],
+    ["leaderboard", "--date", "2019-04-16", "--history"],
+    ["leaderboard", "import", "--help"],
 ]
 
 
@@ -388,4 +391,4 @@ def test_the_readme_names_the_commands_there_are():
     commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     used = set(re.findall(r"^(?:\S*/)?lrelu-bench ([a-z]+)", readme, re.MULTILINE))
     assert used
-    assert used <= commands | {"data", "config"}
+    assert used <= commands | {"data", "config", "leaderboard"}

@@ -181,7 +181,7 @@ def test_rows_stand_by_cell_net_protocol_and_activation():
             "board: xresnet50, leaderboard-2019",
             -1.2,
         ),
-        ({"arch": "xresnet50", **V2}, "reference", "board: other net", -22.61),
+        ({"arch": "xresnet50", **V2}, "reference", "board: depthwise(x6)", -22.61),
         ({"epochs": 6}, "no board row", "no such cell", None),
         ({"arch": "xresnet50", "subset": 20}, "no board row", "subset", None),
         (
@@ -410,6 +410,8 @@ MODULES = (
     "lrelu_bench.leaderboard",
     "lrelu_bench.evidence.verdicts",
     "lrelu_bench.evidence.bootstrap",
+    "lrelu_bench.report.board_table",
+    "lrelu_bench.report.board_update",
     "lrelu_bench.results",
 )
 

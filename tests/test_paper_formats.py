@@ -33,7 +33,7 @@ def test_latex_has_a_block_per_cell_with_the_board_and_a_line_per_row():
         in lines
     )
     assert sum("multicolumn" in line for line in lines) == 2
-    assert r"76.61 \% (depthwise(x6); mean of 5 runs): reference" in text
+    assert r"76.61 \% (depthwise(x6), protocol not stated; mean of 5 runs): reference" in text
     assert text.count(r"\begin{") == text.count(r"\end{")
 
 

@@ -1,4 +1,4 @@
-"""A variant's runs against a baseline's: how far apart, how sure, and what could have been seen.
+"""A variant's runs against a baseline's: how far apart, and how sure.
 
 Accuracies are percent, differences percentage points. Run noise is independent between variants, equal seeds
 included: a seed draws other numbers as soon as one parameter more is initialised. So runs are never paired.
@@ -14,11 +14,8 @@ from lrelu_bench.evidence import student_t
 from lrelu_bench.evidence.summaries import CONFIDENCE
 
 ALPHA = 1 - CONFIDENCE
-POWER = 0.8
-"""The probability with which a difference called detectable would be detected."""
 EXACT_SPLITS = 20_000
 """Above so many ways to deal the runs (9 against 9) no exact permutation test is made."""
-_MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,8 @@ def difference(variant: Sequence[float], baseline: Sequence[float]) -> Differenc
     if min(len(variant), len(baseline)) < 2:
         raise ValueError("two runs of each side are needed")
     mean = fmean(variant) - fmean(baseline)
-    error, degrees = _welch(variance(variant), len(variant), variance(baseline), len(baseline))
+    variances, runs = (variance(variant), variance(baseline)), (len(variant), len(baseline))
+    error, degrees = welch(variances, runs)
     if error == 0:
         raise ValueError("neither side has any spread")
     return Difference(
@@ -75,44 +73,12 @@ def superiority(variant: Sequence[float], baseline: Sequence[float]) -> float:
     return fmean(pairs)
 
 
-def detectable(variant: Sequence[float], baseline: Sequence[float], alpha: float = ALPHA) -> float:
-    """The smallest true difference that a test at level alpha finds with `POWER`, given the measured spread.
+def welch(variances: tuple[float, float], runs: tuple[int, int]) -> tuple[float, float]:
+    """Standard error of a difference of means, and its degrees of freedom (Welch 1947).
 
-    The sum of the two quantiles, in standard errors; the exact answer, of the noncentral t distribution, is
-    within 4 % of it (a test holds it there). Raises `ValueError` as `difference` does.
+    Where neither side has any variance the error is 0 and the degrees are those of one common variance.
     """
-    if min(len(variant), len(baseline)) < 2:
-        raise ValueError("two runs of each side are needed")
-    return _detectable(variance(variant), len(variant), variance(baseline), len(baseline), alpha)
-
-
-def runs_needed(
-    variant: Sequence[float], baseline: Sequence[float], points: float, alpha: float = ALPHA
-) -> int | None:
-    """How many runs of each side would detect a difference of so many points; None above 10,000."""
-    spreads = variance(variant), variance(baseline)
-    low, high = 2, _MOST_RUNS
-    if _detectable(spreads[0], high, spreads[1], high, alpha) > points:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if _detectable(spreads[0], middle, spreads[1], middle, alpha) > points:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _detectable(variant: float, n: int, baseline: float, m: int, alpha: float) -> float:
-    error, degrees = _welch(variant, n, baseline, m)
-    if error == 0:
-        return 0.0
-    return (student_t.quantile(1 - alpha / 2, degrees) + student_t.quantile(POWER, degrees)) * error
-
-
-def _welch(variant: float, n: int, baseline: float, m: int) -> tuple[float, float]:
-    """Standard error of the difference of means, and its degrees of freedom (Welch 1947)."""
-    own, other = variant / n, baseline / m
+    (n, m), own, other = runs, variances[0] / runs[0], variances[1] / runs[1]
     if own + other == 0:
         return 0.0, n + m - 2.0
     degrees = (own + other) ** 2 / (own**2 / (n - 1) + other**2 / (m - 1))

@@ -1,6 +1,6 @@
 """Student's t distribution, for any number of degrees of freedom, fractions included.
 
-SciPy has it, and the tests hold this to nine digits of SciPy's up to 10,000 degrees; its import takes longer
+SciPy has it, and the tests hold this to nine digits of its up to 10,000 degrees; its import takes longer
 than the whole of `compare`.
 """
 

@@ -1,10 +1,13 @@
 """One word on a variant against its baseline, with the reason: what `compare` prints and CI can require."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import variance
 from typing import Literal
 
-from lrelu_bench.evidence.differences import ALPHA, Difference, detectable, difference, runs_needed
+from lrelu_bench.evidence.differences import ALPHA, Difference, difference, superiority
+from lrelu_bench.evidence.power import detectable, runs_needed
 
 Word = Literal["better", "worse", "no detectable difference", "too few runs", "not comparable"]
 
@@ -22,6 +25,22 @@ class Sides:
     baseline: tuple[float, ...]
     variant_diverged: int = 0
     baseline_diverged: int = 0
+
+    @property
+    def flat(self) -> bool:
+        """Whether the measured runs of each side are all equal."""
+        return len({*self.variant}) <= 1 and len({*self.baseline}) <= 1
+
+    @property
+    def diverged_in_words(self) -> str:
+        """`1 of 3 runs diverged`, of either side that has some; empty where none has."""
+        sides = (
+            (self.variant_diverged, self.variant, "runs"),
+            (self.baseline_diverged, self.baseline, "baseline runs"),
+        )
+        return " and ".join(
+            f"{gone} of {gone + len(measured)} {whose} diverged" for gone, measured, whose in sides if gone
+        )
 
 
 @dataclass(frozen=True)
@@ -54,12 +73,13 @@ def not_comparable(why: str) -> Verdict:
 def judge(family: Sequence[Sides]) -> list[Verdict]:
     """A verdict for each comparison of a report; the p values are corrected over those that are tested.
 
-    Diverged runs are not in the accuracies, which flatters their side: a variant with some is never `better`,
-    and against a baseline with some it is never `worse`.
+    Welch's test decides. Diverged runs have no accuracy to average, which flatters their side: a variant with
+    some is never `better`, and against a baseline with some it is never `worse`. They are named in the reason
+    of every verdict, and in the probability of superiority they lose to every run that finished.
     """
-    untested = [_untested(sides) for sides in family]
+    untested = [_untested(sides, len(family)) for sides in family]
     tested = [sides for sides, verdict in zip(family, untested, strict=True) if verdict is None]
-    found = [difference(sides.variant, sides.baseline) for sides in tested]
+    found = [_difference(sides) for sides in tested]
     adjusted = holm([one.p_welch for one in found])
     judged = iter(
         _decided(sides, one, p, len(tested)) for sides, one, p in zip(tested, found, adjusted, strict=True)
@@ -77,46 +97,73 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _untested(sides: Sides) -> Verdict | None:
-    n, m = len(sides.variant), len(sides.baseline)
-    if min(n, m) < FEWEST_RUNS:
-        return _too_few(sides)
-    if len({*sides.variant}) == len({*sides.baseline}) == 1:
-        return not_comparable("all runs of a side are equal to the last digit: no spread to judge by")
+def _difference(sides: Sides) -> Difference:
+    ranked = (
+        (*sides.variant, *[-math.inf] * sides.variant_diverged),
+        (*sides.baseline, *[-math.inf] * sides.baseline_diverged),
+    )
+    return replace(difference(sides.variant, sides.baseline), superiority=superiority(*ranked))
+
+
+def _untested(sides: Sides, comparisons: int) -> Verdict | None:
+    if not sides.variant and sides.variant_diverged >= FEWEST_RUNS:
+        return not_comparable(f"all {sides.variant_diverged} runs diverged")
+    if not sides.baseline and sides.baseline_diverged >= FEWEST_RUNS:
+        return not_comparable(f"all {sides.baseline_diverged} baseline runs diverged")
+    if min(len(sides.variant), len(sides.baseline)) < FEWEST_RUNS:
+        return _too_few(sides, comparisons)
+    if sides.flat:
+        return not_comparable("no spread: the runs of each side are equal")
     return None
 
 
-def _too_few(sides: Sides) -> Verdict:
+def _too_few(sides: Sides, comparisons: int) -> Verdict:
     sizes = {"of its own": len(sides.variant), "of the baseline": len(sides.baseline)}
     missing = [f"{FEWEST_RUNS - n} more {whose}" for whose, n in sizes.items() if n < FEWEST_RUNS]
-    reason = f"needs {' and '.join(missing)}"
-    if min(sizes.values()) < 2 or len({*sides.variant}) == len({*sides.baseline}) == 1:
-        return Verdict("too few runs", reason)
-    needed = runs_needed(sides.variant, sides.baseline, POINT)
-    if needed is not None and needed > FEWEST_RUNS:
-        reason += f"; to detect {POINT:g} point, about {needed} of each by the spread so far"
-    return Verdict("too few runs", reason, difference(sides.variant, sides.baseline))
+    reasons = [f"needs {' and '.join(missing)}{_prospect(sides, comparisons)}", sides.diverged_in_words]
+    testable = min(sizes.values()) >= 2 and not sides.flat
+    reason = "; ".join(filter(None, reasons))
+    return Verdict("too few runs", reason, _difference(sides) if testable else None)
+
+
+def _prospect(sides: Sides, comparisons: int) -> str:
+    """What the missing runs will find, and how many find a point; empty where no spread is known.
+
+    A side of one run is taken to spread as the other does. The level is the one of Holm's first step once
+    all comparisons can be tested.
+    """
+    known = [variance(side) if len(side) > 1 else None for side in (sides.variant, sides.baseline)]
+    own, other = (one if one is not None else another for one, another in (known, known[::-1]))
+    if own is None or other is None or own + other == 0:
+        return ""
+    runs = max(FEWEST_RUNS, len(sides.variant)), max(FEWEST_RUNS, len(sides.baseline))
+    least = detectable((own, other), runs, ALPHA / comparisons)
+    prospect = f", then can detect >= {_points(least)} points by the spread so far"
+    needed = runs_needed((own, other), POINT, ALPHA / comparisons)
+    if needed is None or needed <= FEWEST_RUNS:
+        return prospect
+    return f"{prospect}, {POINT:g} point with {needed} of each"
 
 
 def _decided(sides: Sides, found: Difference, p: float, comparisons: int) -> Verdict:
-    verdict = Verdict("no detectable difference", "", found, p, comparisons)
+    diverged, sure = sides.diverged_in_words, "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    word: Word
     if p > ALPHA:
         # Holm's first step tests at this level; what it finds, the later ones find as well.
-        least = detectable(sides.variant, sides.baseline, ALPHA / comparisons)
-        return replace(verdict, reason=f"can detect >= {least:.1f} points")
-    if found.mean > 0 and sides.variant_diverged:
-        n = len(sides.variant) + sides.variant_diverged
-        return replace(
-            verdict,
-            word="not comparable",
-            reason=f"{sides.variant_diverged} of {n} runs diverged; the others' mean is higher",
-        )
-    if found.mean < 0 and sides.baseline_diverged:
-        m = len(sides.baseline) + sides.baseline_diverged
-        return replace(
-            verdict,
-            word="not comparable",
-            reason=f"{sides.baseline_diverged} of {m} baseline runs diverged; the others' mean is higher",
-        )
-    sure = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return replace(verdict, word="better" if found.mean > 0 else "worse", reason=sure)
+        variances = variance(sides.variant), variance(sides.baseline)
+        runs = len(sides.variant), len(sides.baseline)
+        least = detectable(variances, runs, ALPHA / comparisons)
+        word, reasons = "no detectable difference", [f"can detect >= {_points(least)} points", diverged]
+    elif sides.variant_diverged if found.mean > 0 else sides.baseline_diverged:
+        ahead = "it is" if found.mean > 0 else "the baseline is"
+        word, reasons = "not comparable", [diverged, f"among the others {ahead} ahead, {sure}"]
+    else:
+        word = "better" if found.mean > 0 else "worse"
+        reasons = [sure, diverged]
+    return Verdict(word, "; ".join(filter(None, reasons)), found, p, comparisons)
+
+
+def _points(difference: float) -> str:
+    """Rounded up, as more than what is said can be detected."""
+    digits = 1 if difference >= 0.1 else 2
+    return f"{math.ceil(round(difference * 10**digits, 2)) / 10**digits:.{digits}f}"

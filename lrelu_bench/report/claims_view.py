@@ -12,8 +12,7 @@ from rich.text import Text
 
 from lrelu_bench.leaderboard import BoardRow
 from lrelu_bench.report.claims import Assessment, Status
-from lrelu_bench.report.markdown import escaped
-from lrelu_bench.report.wording import NOTHING, plain
+from lrelu_bench.report.wording import NOTHING, escaped, plain
 
 Format = Literal["table", "md", "json"]
 

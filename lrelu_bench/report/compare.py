@@ -14,7 +14,7 @@ from lrelu_bench.claims import Claim, posted_claims
 from lrelu_bench.errors import BenchError
 from lrelu_bench.evidence.summaries import summarize
 from lrelu_bench.evidence.verdicts import Verdict
-from lrelu_bench.leaderboard import DATASETS, V1_ARCH, V1_PROTOCOL, BoardRow, load_board
+from lrelu_bench.leaderboard import DATASETS, BoardRow, load_board
 from lrelu_bench.report.labels import activation_label, in_force
 from lrelu_bench.results import Run, RunResult, load_result
 
@@ -296,10 +296,7 @@ def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:
     board = load_board().row_of(run.dataset, run.version, run.size, run.epochs)
     if board is None:
         return None, "no board row", "no such cell"
-    if run.version != "v1":
-        return board, "reference", "board: other net"
-    own_and_theirs = ((run.arch, V1_ARCH), (run.protocol_label, V1_PROTOCOL))
-    differs = [theirs for own, theirs in own_and_theirs if own != theirs]
+    differs = board.unlike(run.arch, run.protocol_label)
     return (board, "reference", f"board: {', '.join(differs)}") if differs else (board, "like for like", "")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.tables import TextTable, result_tables, verdict_table
-from lrelu_bench.report.wording import Notes, board_line, printable, section_title
+from lrelu_bench.report.wording import Notes, board_line, escaped, section_title
 
 
 def markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
@@ -22,8 +22,3 @@ def table(content: TextTable) -> str:
     rule = ["---:" if name in content.numeric else "---" for name in content.header]
     body = [list(map(escaped, cells)) for cells in content.body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (map(escaped, content.header), rule, *body))
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in or out of a table's cell."""
-    return "".join(f"\\{letter}" if letter in "\\|<>*`[]~&" else letter for letter in printable(text))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lrelu_bench.evidence.verdicts import Verdict
+from lrelu_bench.leaderboard import load_board
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.wording import Notes
 
@@ -46,10 +47,13 @@ def _plain(row: CompareRow) -> dict[str, Any]:
         "valid_images": row.valid_images,
         "board_pct": board.accuracy if board else None,
         "board_entry": board.measured_with if board else None,
+        "board_net": board.net if board else None,
+        "board_protocol": board.protocol if board else None,
         "board_runs": board.runs_in_words if board else None,
         "board_url": board.url if board else None,
         "board_first_seen": board.first_seen.isoformat() if board else None,
         "board_last_seen": board.last_seen.isoformat() if board else None,
+        "board_history": (load_board().source or "package") if board else None,
         "comparison": row.comparison,
         "comparison_reason": row.reason,
         "runs_above_board": row.above_board,

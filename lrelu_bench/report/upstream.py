@@ -10,6 +10,7 @@ from shlex import quote
 
 from lrelu_bench.evidence.verdicts import FEWEST_RUNS
 from lrelu_bench.report.compare import BOARD_SHARE, CompareRow
+from lrelu_bench.report.wording import escaped
 
 _HEADER = ("| Size (px) | Epochs | URL | Accuracy | # Runs |", "|--|--|--|--|--|")
 
@@ -74,6 +75,5 @@ def _commits(row: CompareRow) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    return "".join(
-        f"\\{letter}" if letter in "\\|<>*`[]~&()" else letter for letter in text if letter.isprintable()
-    )
+    # In a link's text, brackets of either kind would end it.
+    return escaped(text).replace("(", "\\(").replace(")", "\\)")

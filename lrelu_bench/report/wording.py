@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from lrelu_bench.evidence.summaries import binomial_error
 from lrelu_bench.evidence.verdicts import Verdict
-from lrelu_bench.leaderboard import POSTS_DAY, V1_PROTOCOL, BoardRow, load_board
+from lrelu_bench.leaderboard import BOARD_VARIABLE, NOT_STATED, POSTS_DAY, BoardRow, load_board
 from lrelu_bench.report.compare import CompareRow, DivergedRun
 
 NOTHING = "–"
+_ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "─": "-", "→": "->"})
 TITLES = {
     "mnist": "MNIST, 60,000 + 10,000 images",
     "mnist-t10k": "MNIST test digits, 9,000 + 1,000",
@@ -61,6 +62,9 @@ class Notes:
                 "(the board asks a new entry for more than 80 %); the board gives no spread, so there is no "
                 "p value."
             )
+        source = load_board().source
+        if source is not None and any(row.board for row in self.rows):
+            yield f"The board is that of {source} ({BOARD_VARIABLE}), not the package's."
         if any(row.comparison == "reference" for row in self.rows):
             yield (
                 "reference: the board's row was measured with the net or protocol named after 'board:', "
@@ -83,17 +87,23 @@ class Notes:
             f"vs {baseline}: mean less the baseline's under the same config, in points, ± half width of "
             "Welch's 95 % interval."
         )
-        comparisons = max(verdict.comparisons for verdict in judged)
-        if comparisons:
+        tested = [verdict for verdict in judged if verdict.difference and verdict.p_adjusted is not None]
+        if tested:
+            comparisons = _counted(tested[0].comparisons, "comparison")
             yield (
-                f"Verdicts: Welch's test at 5 %, Holm's correction over "
-                f"{_counted(comparisons, 'comparison')}; 'can detect' is the difference that runs of this "
-                "number and spread find with 80 % power."
+                f"Verdicts: Welch's test at 5 %, p after Holm's correction over {comparisons}; 'can detect' "
+                "is the true difference that runs of this number and spread find with 80 % power."
             )
+            yield (
+                f"'beats': the probability that a random run ends above a random run of {baseline}; a tie "
+                "counts half, a diverged run loses."
+            )
+        if any(verdict.difference and verdict.difference.p_permutation is not None for verdict in tested):
+            yield "Exact permutation p: of the means, uncorrected; of 3 runs against 3 it is at least 0.10."
         if any(verdict.images_interval for verdict in judged):
             yield (
-                "Over images and seeds: 95 % interval of a bootstrap that draws the validation images anew, "
-                "too."
+                "Over images and seeds: 95 % interval for other validation images of this kind, too, by a "
+                "paired bootstrap; Welch's is for these images."
             )
 
     def _data(self) -> Iterator[str]:
@@ -170,7 +180,8 @@ def board_line(row: CompareRow) -> str:
     """The board's row in words: date, accuracy, what it was measured with and how often."""
     if row.board is None:
         return f"no board row ({row.reason})"
-    measured = f"{row.board.measured_with}, {V1_PROTOCOL}" if row.version == "v1" else row.board.measured_with
+    protocol = "protocol not stated" if row.board.protocol == NOT_STATED else row.board.protocol
+    measured = f"{row.board.measured_with}, {protocol}"
     return f"{_board_day(row.board)}: {row.board.accuracy:g} % ({measured}; {row.board.runs_in_words})"
 
 
@@ -242,7 +253,7 @@ def _beside(verdict: Verdict, baseline: str | None) -> Iterator[str]:
         return
     if difference.p_permutation is not None:
         yield f"exact permutation p = {p_value(difference.p_permutation)}"
-    yield f"a random run beats one of {baseline} in {100 * difference.superiority:.0f} % of pairs"
+    yield f"beats {baseline} in {100 * difference.superiority:.0f} % of pairs of runs"
     if verdict.images_interval is not None:
         low, high = verdict.images_interval
         yield f"over images and seeds {signed(low)} to {signed(high)}"
@@ -264,7 +275,9 @@ def comparison_cell(row: CompareRow) -> str:
     return f"{row.comparison} ({row.reason})" if row.reason else row.comparison
 
 
-_ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "─": "-"})
+def printable(text: str) -> str:
+    """The text without characters that would drive a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def plain(text: str, ascii_only: bool) -> str:
@@ -273,6 +286,6 @@ def plain(text: str, ascii_only: bool) -> str:
     return text.translate(_ASCII).encode("ascii", "replace").decode() if ascii_only else text
 
 
-def printable(text: str) -> str:
-    """The text without characters that would drive a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in or out of a table's cell."""
+    return "".join(f"\\{letter}" if letter in "\\|<>*`[]~&" else letter for letter in printable(text))

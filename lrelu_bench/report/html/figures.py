@@ -9,7 +9,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from lrelu_bench.leaderboard import BoardRow, load_board
+from lrelu_bench.leaderboard import load_board
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.html.charts import NARROW, SMALL, WIDE, Frame, Line, LinePlot, line_chart
 from lrelu_bench.report.html.dots import Dot, DotGroup, DotPlot, DotRow, dot_chart
@@ -252,8 +252,12 @@ class Cells:
         held = rows[0].board
         if held is None:
             return None
-        listed = [row for row in load_board().rows if row.cell == held.cell]
-        steps, last = record_steps(listed), max(row.last_seen for row in listed)
+        board = load_board()
+        steps = tuple(
+            Step(one.day, one.row.accuracy, f"{one.row.measured_with}, {one.row.runs_in_words}")
+            for one in board.records(held.cell)
+        )
+        last = max(row.last_seen for row in board.rows if row.cell == held.cell)
         own = sorted(self._own_results(rows), key=lambda one: one.day)
         unlike = held.accuracy != steps[-1].accuracy
         plot = RecordPlot(
@@ -310,18 +314,6 @@ def styles_of(rows: Sequence[CompareRow]) -> dict[str, Style]:
         for i, name in enumerate(others)
     }
     return {name: looks.get(name, Style("c0", "", "square")) for name in names}
-
-
-def record_steps(listed: Sequence[BoardRow]) -> tuple[Step, ...]:
-    """Each day on which the highest accuracy standing changed: up, or down where a row was withdrawn."""
-    steps: list[Step] = []
-    for day in sorted({row.first_seen for row in listed} | {row.last_seen for row in listed}):
-        standing = [row for row in listed if row.first_seen <= day <= row.last_seen]
-        best = max(standing, key=lambda row: row.accuracy)
-        if not steps or steps[-1].accuracy != best.accuracy:
-            hint = f"{best.measured_with}, {best.runs_in_words}"
-            steps.append(Step(day, best.accuracy, hint))
-    return tuple(steps)
 
 
 def _in_words(row: CompareRow) -> str:

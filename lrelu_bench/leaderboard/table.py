@@ -1,0 +1,123 @@
+"""The history's file: a CSV table whose every fault is named with its file, line and column."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from lrelu_bench.errors import BenchError
+
+COLUMNS = (
+    *("dataset", "version", "size_px", "epochs", "accuracy_pct", "entry", "url", "runs", "params", "gpus"),
+    *("first_seen", "first_commit", "last_seen", "last_commit"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the file; its readers raise `BenchError` for a value that is none."""
+
+    where: str
+    """File and line."""
+    values: dict[str, str]
+
+    def error(self, column: str, expected: str) -> BenchError:
+        """The sentence for a column whose value is not what is expected."""
+        return BenchError(
+            f"{self.where}: {column} is {_shown(self.values[column])}, not {expected}; mend the line, or "
+            "write the file anew with `lrelu-bench leaderboard import README.md --output FILE`"
+        )
+
+    def text(self, column: str) -> str:
+        """Any text."""
+        return self.values[column]
+
+    def one_of(self, column: str, names: Sequence[str]) -> str:
+        """One of the names."""
+        if self.values[column] not in names:
+            raise self.error(column, " or ".join(names))
+        return self.values[column]
+
+    def count(self, column: str) -> int:
+        """A whole number from 1 on."""
+        text = self.values[column]
+        if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+            raise self.error(column, "a whole number from 1 on")
+        return int(text)
+
+    def percentage(self, column: str) -> float:
+        """A number above 0 and up to 100."""
+        try:
+            number = float(self.values[column])
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= 100:
+            raise self.error(column, "a percentage")
+        return number
+
+    def day(self, column: str) -> date:
+        """A date as YEAR-MONTH-DAY."""
+        try:
+            return date.fromisoformat(self.values[column])
+        except ValueError:
+            raise self.error(column, "a date such as 2019-04-16") from None
+
+
+def text_of(path: Path, remedy: str) -> str:
+    """A text file's content; raises `BenchError` where it cannot be read or is no text."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: not a text file (byte {error.start} is not UTF-8); {remedy}") from error
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else None
+        raise BenchError(f"{_printable(str(path))}: cannot read ({problem or error}); {remedy}") from error
+    return text
+
+
+def lines_of(text: str, source: str) -> Iterator[Line]:
+    """The lines of a history's file; raises `BenchError` where it is none or holds no row."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        missing = [name for name in COLUMNS if name not in header]
+        if missing:
+            raise BenchError(
+                f"{source}:1: no column {', '.join(missing)}, so not a history of the leaderboard; write one "
+                "with `lrelu-bench leaderboard import README.md --output FILE`"
+            )
+        found = False
+        for values in reader:
+            if not values:
+                continue
+            if len(values) != len(header):
+                raise BenchError(
+                    f"{source}:{reader.line_num}: {len(values)} values, but the header names {len(header)} "
+                    "columns; mend the line"
+                )
+            found = True
+            yield Line(f"{source}:{reader.line_num}", dict(zip(header, values, strict=True)))
+    except csv.Error as error:
+        raise BenchError(f"{source}:{reader.line_num}: damaged, not CSV ({error}); mend the line") from error
+    if not found:
+        raise BenchError(f"{source}: holds no row of the leaderboard; give a file that does")
+
+
+def as_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows of values, in the order of `COLUMNS`, as the file's text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 40 else f"{value[:40]}...")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
