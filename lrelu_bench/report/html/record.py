@@ -52,6 +52,22 @@ def record_chart(plot: RecordPlot, frame: Frame, key: str) -> Markup:
     return _Drawing(plot, frame).picture(key)
 
 
+@dataclass(frozen=True)
+class _Box:
+    """What something takes of the picture, px; a line has no width or no height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def covers(self, other: "_Box") -> bool:
+        """Whether the two touch, or all but touch."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        down = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return across > -1 and down > -1
+
+
 class _Drawing:
     def __init__(self, plot: RecordPlot, frame: Frame) -> None:
         self.plot, self.frame = plot, frame
@@ -135,34 +151,28 @@ class _Drawing:
         return parts + self._step_names(steps)
 
     def _step_names(self, steps: Sequence[Step]) -> list[Markup]:
-        """The last record, then the first, then those between that have room."""
-        order = dict.fromkeys([len(steps) - 1, 0, *range(len(steps) - 2, 0, -1)])
-        taken: list[tuple[float, float, float]] = []
+        """Numbers of the last record, then the first, then those between, each where it covers nothing."""
+        at = [(self.x(step.day.toordinal()), self.y(step.accuracy)) for step in steps]
+        taken = [_Box(self.x.start, self.bottom - 2, self.frame.width, self.bottom)]
+        for (x, y), (following, level) in zip(at, [*at[1:], (self.slots.stop, at[-1][1])], strict=True):
+            taken += [_Box(x, y, following, y), _Box(following, min(y, level), following, max(y, level))]
         parts = []
-        for i in order:
+        for i in dict.fromkeys([len(steps) - 1, 0, *range(len(steps) - 2, 0, -1)]):
             name = f"{steps[i].accuracy:g}"
-            wide = self.frame.font * LETTER * len(name)
-            x, y, anchor = self._place(steps, i, wide)
-            left = x - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
-            if all(
-                abs(left - at) > (wide + room) / 2 + 6 or abs(y - height) > 15 for at, height, room in taken
-            ):
-                taken.append((left, y, wide))
-                parts.append(label(x, y, [name], "value", anchor))
+            (x, y), wide = at[i], self.frame.font * LETTER * len(name)
+            middle = min(max(x, self.x.start + wide / 2), self.x.stop - wide / 2)
+            near = [one for j, one in enumerate(at) if abs(j - i) == 1 and abs(one[0] - x) < wide]
+            # Of two steps that stand together, the higher has its number above and the lower below.
+            above = [middle - wide / 2, x - 2] if all(level >= y for _, level in near) else []
+            below = [middle - wide / 2, x - 2] if all(level <= y for _, level in near) else []
+            places = [(x + 7, y), *((left, y - 12) for left in above), *((left, y + 14) for left in below)]
+            for left, centre in places:
+                box = _Box(left, centre - 6, left + wide, centre + 6)
+                if left >= self.x.start - 4 and not any(map(box.covers, taken)):
+                    taken.append(box)
+                    parts.append(label(left, centre, [name], "value"))
+                    break
         return parts
-
-    def _place(self, steps: Sequence[Step], i: int, wide: float) -> tuple[float, float, str]:
-        """Where a step's number stands free of the risers before and behind it, and its anchor."""
-        x, y = self.x(steps[i].day.toordinal()), self.y(steps[i].accuracy)
-        before = steps[i - 1].accuracy - steps[i].accuracy if i else 0.0
-        after = 0.0
-        if i + 1 < len(steps) and self.x(steps[i + 1].day.toordinal()) - x < wide / 2 + 3:
-            after = steps[i + 1].accuracy - steps[i].accuracy
-        if before <= 0 and after <= 0:
-            return min(max(x, self.x.start + wide / 2), self.x.stop - wide / 2), y - 12, "middle"
-        if after > 0:
-            return self.x(steps[i + 1].day.toordinal()) + 6, y, "start"
-        return min(max(x, self.x.start + wide / 2), self.x.stop - wide / 2), y + 14, "middle"
 
     def _reference(self) -> list[Markup]:
         if self.plot.reference is None or not self.plot.own:
