@@ -2,16 +2,18 @@
 
 One net per variant, the same batch, seed and precision; blocks of steps take turns in rotating order, and a
 second ReLU net gives the noise floor (A/A). A step is forward, backward and optimizer on a batch that is
-ready. Peak memory is measured first, in a process per variant. On CUDA the kernels alone are set beside a
-copy as well. Prints Markdown.
+ready. Peak memory is measured first, in a process per variant, and on a CPU the learned one's also where
+Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well. Prints Markdown.
 
 Example: python scripts/measure_activation.py --blocks 9 --steps 3
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from statistics import median
@@ -104,6 +106,7 @@ def main() -> None:
 
     # Before this process grows: a child's peak counts from its parent's size on.
     memory = {variant: memory_in_own_process(variant) for variant in VARIANTS}
+    first_use = memory_at_first_use("learned_relu") if compute.device.type == "cpu" else None
     steppers = [Stepper(variant, options.arch, options.batch, compute) for variant in VARIANTS]
     for stepper in steppers:
         stepper.seconds(2)
@@ -114,6 +117,9 @@ def main() -> None:
             times[VARIANTS[place]][block] = steppers[place].seconds(options.steps)
         print(f"block {block + 1} of {options.blocks}", file=sys.stderr)
     report(options, compute, times, memory)
+    if first_use is not None:
+        ratio = first_use[0] / memory["relu"][0]
+        print(f"\nlearned_relu, Numba's cache empty: peak {first_use[0] / 1e9:.3f} GB, {ratio:.3f} of relu")
     if compute.device.type == "cuda":
         report_kernels(compute)
 
@@ -134,11 +140,18 @@ def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> tuple[
     return peak(), peak() - before
 
 
-def memory_in_own_process(variant: str) -> tuple[int, int]:
-    """`peak_memory` of this script run for one variant alone."""
-    command = [sys.executable, *sys.argv, "--memory-of", variant]
-    total, own = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+def memory_in_own_process(variant: str, **settings: str) -> tuple[int, int]:
+    """`peak_memory` of this script run for one variant alone, with these environment variables."""
+    command, environ = [sys.executable, *sys.argv, "--memory-of", variant], os.environ | settings
+    done = subprocess.run(command, env=environ, capture_output=True, check=True, text=True)
+    total, own = json.loads(done.stdout)
     return total, own
+
+
+def memory_at_first_use(variant: str) -> tuple[int, int]:
+    """The same where Numba has compiled nothing yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        return memory_in_own_process(variant, NUMBA_CACHE_DIR=folder)
 
 
 def report(

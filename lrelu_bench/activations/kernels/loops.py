@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, uint16
+from numba import float32, intp, njit, none, uint16
 from numba.extending import overload
+
+from lrelu_bench.activations.kernels import compiling
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +67,7 @@ def _as_in_typed(array, value):  # type: ignore[no-untyped-def]
     return rounded if array.dtype == uint16 else lambda array, value: value
 
 
+# Options stand here, because Numba's cache compiles anew what changes in the kernels' own file.
 def _compile(function: Callable[..., None], reorder: bool = False) -> Callable[..., None]:
     # Sums along a row are vectorised only where the compiler may reorder them; it does so once, here.
     options: dict[str, Any] = {
@@ -196,6 +199,38 @@ def _norm_backward(x, residual, grad, k, grad_x, start, stop):  # type: ignore[n
             )
 
 
+_ELEMENTS = {np.dtype(np.float32): float32, np.dtype(np.uint16): uint16}
+
+
+def compile_for(dtype: np.dtype[Any]) -> None:
+    """Compile all kernels for arrays of this dtype into Numba's cache."""
+    for kernel, types in _specialisations(dtype):
+        kernel.compile(types)
+
+
+def _specialisations(dtype: np.dtype[Any]) -> list[compiling.Specialisation]:
+    """All kernels with the types they are called with; for others, Numba would compile them at the call."""
+    x, k, rows = _ELEMENTS[dtype][:, ::1], float32[:, ::1], (intp, intp)
+    sums, of_block = k, float32[::1]
+    return [
+        (_forward_planes, (x, k, x, *rows)),
+        (_backward_planes, (x, x, k, x, sums, *rows)),
+        (_backward, (x, x, k, x, sums, *rows)),
+        (_moments, (x, of_block, of_block, *rows)),
+        *((_forward, (x, residual, k, x, *rows)) for residual in (none, x)),
+        *((_norm_sums, (x, residual, x, k, residual, sums, *rows)) for residual in (none, x)),
+        *((_norm_backward, (x, residual, x, k, x, *rows)) for residual in (none, x)),
+    ]
+
+
+@cache
+def _make_ready(dtype: np.dtype[Any]) -> None:
+    """Load all kernels at the first use of one: later, tensors kept for the backward pass fill the memory."""
+    if dtype in _ELEMENTS:
+        command = f"import numpy, {__name__} as loops; loops.compile_for(numpy.dtype({dtype.name!r}))"
+        compiling.load(_specialisations(dtype), Path(__file__), command)
+
+
 def forward(x: Array, k: Array, y: Array, residual: Array | None, threads: int) -> None:
     """Fill y (rows, width). Reads LEAK, SUB, MAXV, SCALE, SHIFT."""
     _each_block(x, threads, lambda b, start, stop: _forward(x, residual, k, y, start, stop))
@@ -280,6 +315,7 @@ def _total(sums: Array) -> Array:
 
 def _each_block(x: Array, threads: int, work: Callable[[int, int, int], None]) -> None:
     """Call work(block, start, stop) for every block; threads take the next block as they come free."""
+    _make_ready(x.dtype)
     rows = _rows(x)
     blocks = -(-len(x) // rows)
     turns = itertools.count()  # `next` is one C call, so no two threads get the same block
