@@ -1,6 +1,7 @@
 """The command line: Typer commands, nothing else. Heavy imports happen inside the commands that need them."""
 
 import json
+import math
 import sys
 from enum import StrEnum
 from io import TextIOWrapper
@@ -191,7 +192,10 @@ def compare(
     fail_below: Annotated[
         float | None,
         typer.Option(
-            metavar="PERCENT", min=0, max=100, help="Exit 4 if a row's mean accuracy is below this."
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Exit 4 if a row's mean accuracy is below this, or a run diverged.",
         ),
     ] = None,
     require: Annotated[
@@ -199,6 +203,9 @@ def compare(
     ] = None,
 ) -> None:
     """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
+    if fail_below is not None and math.isnan(fail_below):
+        # Older versions of Typer take it for a number between 0 and 100, and no accuracy is below it.
+        raise BenchError("--fail-below nan: not a number; give percent, such as 61.5")
     from lrelu_bench.report import compare as comparing
     from lrelu_bench.report import gate
     from lrelu_bench.report.judging import judged
