@@ -237,7 +237,9 @@ def claims(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--claims", metavar="FILE", help="Claims of your own (YAML), in place of those of the 2019 posts."
+            "--claims",
+            metavar="FILE",
+            help="Claims of your own (YAML, see the README), not the posts'.",
         ),
     ] = None,
     format: Annotated[ClaimsFormat, typer.Option(help="How to write it.")] = ClaimsFormat.TABLE,

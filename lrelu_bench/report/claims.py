@@ -212,13 +212,13 @@ def _reaches(claim: Claim, row: CompareRow, rows: Sequence[CompareRow]) -> Answe
     reach = quantile * row.sd * math.sqrt(1 / claimed + 1 / len(row.measured))
     runs = "a run" if claimed == 1 else f"the mean of {claimed} runs"
     low, high = max(0.0, row.mean - reach), min(100.0, row.mean + reach)
-    why = f"{runs} falls between {low:.1f} and {high:.1f} %"
+    why = f"our best run {max(row.measured):.1f} %, {runs} falls between {low:.1f} and {high:.1f} %"
     if row.mean + reach < claim.reaches:
         return False, why
     if row.mean < claim.reaches and reach > WIDEST_REACH:
-        return None, f"{why}, a spread too wide to tell"
+        return None, f"{why}: a spread too wide to tell"
     if max(row.measured) < claim.reaches:
-        return None, f"{why}, but none of ours is above {max(row.measured):.1f} %"
+        return None, f"{why}: it may, but no run of ours was"
     return _unless_flattered(row, True, why)
 
 

@@ -27,7 +27,7 @@ def not_better(rows: Sequence[CompareRow]) -> Iterator[str]:
         yield "--require better: these runs are of the baseline alone, so there is nothing to judge"
     for row in judged:
         if row.verdict is not None and row.verdict.word != "better":
-            yield f"--require better: {_name(row)} is {row.verdict.in_words}"
+            yield f"--require better: {_name(row)}: {row.verdict.in_words}"
 
 
 def _name(row: CompareRow) -> str:
