@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from lrelu_bench.activations import ACTIVATIONS
 from lrelu_bench.errors import BenchError
+from lrelu_bench.leaderboard import DATASETS, load_board
 from lrelu_bench.strict_yaml import Document, Key, Place, key_name, parse, read_text, show
 
 UNSTATED_SIZES = (128, 192)
@@ -28,7 +29,8 @@ class Claim:
     """In the claim's own words, or its number."""
     dataset: str
     activation: tuple[str, ...]
-    """Names or labels as `compare` prints them; the first of them that has been run decides."""
+    """Names or labels as `compare` prints them; the first of them that has been run decides. A name is any
+    variant of it, the plain one first; a label is that variant alone."""
     version: str = "v2"
     size: int | None = None
     """Side of the images, px; None where it was not stated."""
@@ -36,6 +38,8 @@ class Claim:
     """None for any."""
     arch: tuple[str, ...] = ()
     """The claim is about each of these nets; none for any net."""
+    protocol: str | None = None
+    """The label of the protocol whose runs decide, `custom` included; None for the named ones."""
     runs: int | None = None
     """How many runs the claim rests on; None where it was not stated."""
     reaches: float | None = None
@@ -45,7 +49,7 @@ class Claim:
     beats: str | None = None
     """`board` for the row of the cell, or an activation under the same config."""
     by: float = 0.0
-    """By how many points at least."""
+    """By how many points at least it `beats`."""
     below: Literal["board"] | None = None
     """`board` where the claim is that it does not get there."""
     smoother_than: str | None = None
@@ -77,9 +81,10 @@ class Claim:
     @property
     def in_words(self) -> str:
         """The claim with everything that qualifies it, for a footnote."""
-        runs = "" if self.runs is None else f"{self.runs} run{'s' * (self.runs != 1)}"
-        size = "image size unstated" if self.size is None else f"{self.size} px"
-        return "; ".join(part for part in (self.said, runs, size, self.note) if part)
+        best = "" if self.best_epoch is None else f"{self.best_epoch:g} % in the best epoch"
+        runs = "runs not stated" if self.runs is None else f"{self.runs} run{'s' * (self.runs != 1)}"
+        size = "image size not stated" if self.size is None else f"{self.size} px"
+        return "; ".join(part for part in (self.said, best, runs, size, self.note) if part)
 
 
 @lru_cache
@@ -98,7 +103,7 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
     document = parse(read_text(path), lambda line: Place(line + 1, f"{path}:{line + 1}"))
     if not isinstance(document.data, list) or not document.data:
         raise BenchError(f"{path}: must be a list of claims, each `- id: ...` with the keys of one claim")
-    problems = [*document.problems]
+    problems = list(document.problems)
     for index, one in enumerate(document.data):
         problems += [(_place(document, key), sentence) for key, sentence in _problems(one, index)]
     ids = [one.get("id") if isinstance(one, dict) else None for one in document.data]
@@ -111,27 +116,31 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
     return tuple(_typed(one) for one in document.data)
 
 
+_WORD = (str, "a word or a sentence on one line")
+_ACTIVATION = (str, "an activation's name")
+_PERCENT = (float, "percent, above 1 and up to 100 (63.4, not 0.634)")
 _KINDS: dict[str, tuple[type, str]] = {
-    "id": (str, "a word"),
-    "said": (str, "text"),
+    "id": _WORD,
+    "said": _WORD,
     "dataset": (str, "a data set's name"),
-    "activation": (list, "a list of activations"),
+    "activation": (list, "an activation's name, or a list of them"),
     "version": (str, "v1 or v2"),
     "size": (int, "a number of px"),
     "epochs": (int, "a number of epochs"),
-    "arch": (list, "a list of nets"),
+    "arch": (list, "a net's name, or a list of them"),
+    "protocol": (str, "a protocol's name, or custom"),
     "runs": (int, "a number of runs"),
-    "reaches": (float, "percent between 0 and 100"),
-    "best_epoch": (float, "percent between 0 and 100"),
-    "beats": (str, "board or an activation"),
-    "by": (float, "points"),
+    "reaches": _PERCENT,
+    "best_epoch": _PERCENT,
+    "beats": (str, "board or an activation's name"),
+    "by": (float, "points between 0 and 100"),
     "below": (str, "board"),
-    "smoother_than": (str, "an activation"),
-    "sooner_than": (str, "an activation"),
-    "compared_with": (float, "percent between 0 and 100"),
+    "smoother_than": _ACTIVATION,
+    "sooner_than": _ACTIVATION,
+    "compared_with": _PERCENT,
     "compared_size": (int, "a number of px"),
-    "source": (str, "text"),
-    "note": (str, "text"),
+    "source": _WORD,
+    "note": _WORD,
 }
 """What each key of a claim must be, and how a message calls it."""
 _REQUIRED = ("id", "said", "dataset", "activation")
@@ -144,45 +153,96 @@ def _problems(one: Any, index: int) -> Iterator[tuple[Key, str]]:
     if not isinstance(one, dict):
         yield (index,), f"a claim is {show(one)}; it must be a mapping, `key: value` on each line"
         return
+    wrong = False
     for name, value in one.items():
-        if name not in _KINDS:
-            yield (index, name), f"unknown key {key_name((name,))}; a claim has {', '.join(_KINDS)}"
-        elif (value is not None or name in _REQUIRED) and not _fits(name, value):
-            yield (index, name), f"{name} is {show(value)}; it must be {_KINDS[name][1]}"
-        elif name in _known() and value is not None:
-            yield from (((index, name), sentence) for sentence in _unknown_names(name, value))
+        for sentence in _problems_of(name, value):
+            wrong = True
+            yield (index, name), sentence
     missing = [name for name in _REQUIRED if name not in one]
     if missing:
         yield (index,), f"the claim lacks {', '.join(missing)}"
     if not any(one.get(name) is not None for name in _JUDGED):
         yield (index,), f"nothing of the claim can be judged; give one of {', '.join(_JUDGED)}"
+    if not wrong and not missing:
+        yield from (((index, name), sentence) for name, sentence in _contradictions(_typed(one)))
+
+
+def _problems_of(name: str, value: Any) -> Iterator[str]:
+    """What is wrong with one key, whatever the others say."""
+    if name not in _KINDS:
+        yield f"unknown key {key_name((name,))}; a claim has {', '.join(_KINDS)}"
+    elif value is None and name not in _REQUIRED:
+        return
+    elif not _fits(name, value):
+        yield f"{name} is {show(value)}; it must be {_KINDS[name][1]}"
+    elif name in _known():
+        yield from _unknown_names(name, value)
+
+
+def _contradictions(claim: Claim) -> Iterator[tuple[str, str]]:
+    """What no run could ever decide, each with the key to change."""
+    against_board = [name for name in ("beats", "below") if getattr(claim, name) == "board"]
+    if claim.dataset not in DATASETS:
+        if claim.version != "v2":
+            yield "version", f"version is 'v1'; {claim.dataset} has no such version, leave the key out"
+        if claim.size is None:
+            on_boards = " and ".join(DATASETS)
+            yield "dataset", f"size is missing; only claims about {on_boards} may leave it out"
+        for name in against_board:
+            yield name, f"{name} is 'board', but there is no board of {claim.dataset}; name an activation"
+    elif claim.epochs is not None:
+        cell = f"{claim.dataset} {claim.version} at {' or '.join(map(str, claim.sizes))} px"
+        rows = (load_board().row_of(claim.dataset, claim.version, size, claim.epochs) for size in claim.sizes)
+        if not any(rows):
+            listed = f"but the board lists no {cell} and {claim.epochs} epochs; see `lrelu-bench leaderboard`"
+            yield from ((name, f"{name} is 'board', {listed}") for name in against_board)
+    if claim.by and claim.beats is None:
+        yield "by", "by is given without beats; say what it beats by so many points"
 
 
 def _fits(name: str, value: Any) -> bool:
     kind: Any = _KINDS[name][0]
     if kind is list:
         items = [value] if isinstance(value, str) else value
-        return isinstance(items, list) and bool(items) and all(isinstance(item, str) for item in items)
+        return isinstance(items, list) and bool(items) and all(map(_is_text, items))
     if kind is str:
-        return isinstance(value, str) and value in _CHOICES.get(name, (value,)) and value.isprintable()
+        return _is_text(value) and value in _CHOICES.get(name, (value,))
     if isinstance(value, bool) or not isinstance(value, int | kind):
         return False
-    return value > 0 if kind is int else 0 <= value <= 100
+    if kind is int:
+        return 0 < value < 10**6
+    # No net is below 1 % on ten classes: such a number is a share.
+    return 0 <= value <= 100 if name == "by" else 1 < value <= 100
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 @lru_cache
 def _known() -> dict[str, tuple[str, ...]]:
     """The names that a misspelling is told from."""
     from lrelu_bench.config import Arch, Dataset
+    from lrelu_bench.protocols import PROTOCOL_SENTENCES
 
-    return {"dataset": get_args(Dataset), "arch": get_args(Arch), "activation": tuple(ACTIVATIONS)}
+    activations = tuple(ACTIVATIONS)
+    return {
+        "dataset": get_args(Dataset),
+        "arch": get_args(Arch),
+        "protocol": (*PROTOCOL_SENTENCES, "custom"),
+        "activation": activations,
+        "beats": ("board", *activations),
+        "smoother_than": activations,
+        "sooner_than": activations,
+    }
 
 
 def _unknown_names(key: str, value: str | list[str]) -> Iterator[str]:
     for one in [value] if isinstance(value, str) else value:
         name = one.partition("(")[0]
         # A class of the user's own may be claimed of, too.
-        if name not in _known()[key] and ":" not in name:
+        own = ":" in name and key not in ("dataset", "arch", "protocol")
+        if name not in _known()[key] and not own:
             near = get_close_matches(name, _known()[key], 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_known()[key])}"
             yield f"{key} {show(one)} is not known; {hint}"

@@ -340,6 +340,9 @@ def load_epochs(folder: Path) -> list[EpochRow]:
         for number, line in enumerate(path.read_text().splitlines(), 1):  # noqa: B007 (named in the except)
             values = json.loads(line)
             finite: dict[str, Any] = {key: math.nan if v is None else v for key, v in values.items()}
+            wrong = [key for key, v in finite.items() if type(v) not in (int, float)]
+            if wrong:
+                raise ValueError(f"{wrong[0]} is no number")
             rows.append(EpochRow(**finite))
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot read ({error})") from error

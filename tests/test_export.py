@@ -186,7 +186,7 @@ DAMAGE = {
     ),
     "text": (
         rewrite("epochs.jsonl", json.dumps({**asdict(ROWS[0]), "lr": "low"}) + "\n"),
-        "epochs.jsonl:1: damaged, not the numbers of epoch 1",
+        "epochs.jsonl:1: damaged (lr is no number)",
     ),
     "order": (
         rewrite("epochs.jsonl", json.dumps(asdict(ROWS[1])) + "\n"),

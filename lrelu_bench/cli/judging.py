@@ -1,5 +1,6 @@
 """The commands on finished runs: judge, report, look inside, hand on."""
 
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -76,7 +77,10 @@ def compare(
     fail_below: Annotated[
         float | None,
         typer.Option(
-            metavar="PERCENT", min=0, max=100, help="Exit 4 if a row's mean accuracy is below this."
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Exit 4 if a row's mean accuracy is below this, or a run diverged.",
         ),
     ] = None,
     require: Annotated[
@@ -84,6 +88,9 @@ def compare(
     ] = None,
 ) -> None:
     """Judge finished runs: against a baseline, beside the leaderboard and the posts' claims."""
+    if fail_below is not None and math.isnan(fail_below):
+        # Older versions of Typer take it for a number between 0 and 100, and no accuracy is below it.
+        raise BenchError("--fail-below nan: not a number; give percent, such as 61.5")
     from lrelu_bench.report import gate
     from lrelu_bench.report.output import judged_runs, write
     from lrelu_bench.report.render import CompareTable, render
@@ -129,7 +136,9 @@ def claims(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--claims", metavar="FILE", help="Claims of your own (YAML), in place of those of the 2019 posts."
+            "--claims",
+            metavar="FILE",
+            help="Claims of your own (YAML, see the README), not the posts'.",
         ),
     ] = None,
     format: Annotated[ClaimsFormat, typer.Option(help="How to write it.")] = ClaimsFormat.TABLE,

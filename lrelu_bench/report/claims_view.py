@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from lrelu_bench.leaderboard import BoardRow
+from lrelu_bench.leaderboard import DATASETS, NOT_STATED, OWN_RECIPE, BoardRow
 from lrelu_bench.report.claims import Assessment, Status
 from lrelu_bench.report.wording import NOTHING, escaped, plain
 
@@ -24,7 +25,6 @@ _STYLES: dict[Status, str] = {
     "not yet run": "bold dim",
 }
 _NAME_WIDTH = 16
-_HOLDS = {True: "holds", False: "does not hold", None: "open"}
 
 
 def claims_markdown(assessments: Sequence[Assessment], skipped: Sequence[str]) -> str:
@@ -33,9 +33,9 @@ def claims_markdown(assessments: Sequence[Assessment], skipped: Sequence[str]) -
     lines = [" | ".join(header), " | ".join("---" for _ in header)]
     for one in assessments:
         cells = (one.claim.id, said(one), compared_with(one) or NOTHING, cells_row(one) or NOTHING)
-        ours = f"{one.reason}" if one.status != "not yet run" else NOTHING
-        verdict = one.status if one.status != "not yet run" else f"{one.status} ({one.reason})"
-        lines.append(" | ".join(escaped(cell) for cell in (*cells, ours, verdict)))
+        beside = [f"not deciding: {row}" for row in one.beside]
+        ours = "; ".join([one.reason, *beside])
+        lines.append(" | ".join(escaped(cell) for cell in (*cells, ours, one.status)))
     notes = [f"- {escaped(summary(assessments))}", *(f"- Skipped: {escaped(one)}" for one in skipped)]
     return "\n".join([*(f"| {line} |" for line in lines), "", *notes]) + "\n"
 
@@ -50,7 +50,19 @@ def claims_json(assessments: Sequence[Assessment], skipped: Sequence[str]) -> st
                 "status": one.status,
                 "reason": one.reason,
                 "findings": [asdict(finding) for finding in one.findings],
-                "board_pct": {str(size): row.accuracy for size, row in one.boards},
+                "not_deciding": list(one.beside),
+                "boards": [
+                    {
+                        "size_px": row.size,
+                        "accuracy_pct": row.accuracy,
+                        "entry": row.measured_with,
+                        "net": row.net,
+                        "protocol": row.protocol,
+                        "runs": row.runs_in_words,
+                        "reference_for": reference_for(one, row),
+                    }
+                    for row in one.boards
+                ],
                 "folders": [str(run.folder) for row in one.rows for run in row.runs],
             }
             for one in assessments
@@ -95,10 +107,12 @@ def said(one: Assessment) -> str:
     """What was claimed, of what, with everything that qualifies it."""
     claim = one.claim
     of = [
-        f"{claim.dataset} {claim.version}",
-        *([f"{claim.epochs} epochs"] if claim.epochs else []),
+        f"{claim.dataset} {claim.version}" if claim.dataset in DATASETS else claim.dataset,
+        f"{claim.epochs} epoch{'s' * (claim.epochs != 1)}" if claim.epochs else "epochs not stated",
         ", ".join(claim.arch) or "any net",
         " or ".join(claim.activation),
+        *([claim.protocol] if claim.protocol else []),
+        *([claim.source] if claim.source else []),
     ]
     return f"{claim.in_words} ({'; '.join(of)})"
 
@@ -113,19 +127,25 @@ def compared_with(one: Assessment) -> str:
 
 
 def cells_row(one: Assessment) -> str:
-    """The board's row of the claim's own cell, at each size that it may be about; empty without a board.
-
-    A row of another net than the claim's is said to be a reference.
-    """
+    """The board's row of the claim's own cell, at each size that it may be about; empty without a board."""
     return ", ".join(
-        f"{row.accuracy:g} % at {size} px ({row.measured_with}{_reference(one, row)}; {row.runs_in_words})"
-        for size, row in one.boards
+        f"{row.accuracy:g} % at {row.size} px ({_measured(row)}; {row.runs_in_words}; reference for "
+        f"{reference_for(one, row)})"
+        for row in one.boards
     )
 
 
-def _reference(one: Assessment, row: BoardRow) -> str:
-    """That the row belongs to another net than the claim's, where it does."""
-    return "" if one.claim.arch == (row.measured_with,) else ", so a reference only"
+def reference_for(one: Assessment, row: BoardRow) -> str:
+    """The nets and protocols that a row is not like for like with: `xresnet18`, `other protocols`."""
+    if row.net == NOT_STATED or row.protocol in (NOT_STATED, OWN_RECIPE):
+        return "any run"
+    nets = [arch for arch in one.claim.arch if arch != row.net] if one.claim.arch else ["other nets"]
+    return ", ".join((*nets, "other protocols"))
+
+
+def _measured(row: BoardRow) -> str:
+    protocol = "protocol not stated" if row.protocol == NOT_STATED else row.protocol
+    return f"{row.measured_with}, {protocol}"
 
 
 def _lines(one: Assessment) -> Iterator[tuple[str, str]]:
@@ -134,8 +154,13 @@ def _lines(one: Assessment) -> Iterator[tuple[str, str]]:
         yield "compared with", compared_with(one)
     if cells_row(one):
         yield "cell's row", cells_row(one)
-    if one.status == "not yet run":
+    if not any(finding.runs for finding in one.findings):
         yield "our runs", one.reason
-        return
-    for finding in one.findings:
-        yield _HOLDS[finding.holds], f"{finding.arch} {finding.said}: {finding.why}"
+    else:
+        for (arch, runs), findings in groupby(one.findings, key=lambda finding: (finding.arch, finding.runs)):
+            some = list(findings)
+            yield "our runs", f"{arch}: {runs or some[0].why}"
+            for finding in some if runs else ():
+                yield f"  {finding.word}", f"{finding.said}: {finding.why}"
+    for row in one.beside:
+        yield "not deciding", row

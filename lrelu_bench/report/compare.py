@@ -282,7 +282,8 @@ def _row(runs: Sequence[Run]) -> CompareRow:
 
 
 def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+    # 100 * 0.676 is 67.60000000000001, which would be above a board's 67.6.
+    return None if share is None else round(100 * share, 9)
 
 
 def _held_against(run: RunResult) -> tuple[BoardRow | None, Comparison, str]:

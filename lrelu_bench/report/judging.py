@@ -38,12 +38,12 @@ def judged(rows: Sequence[CompareRow], skipped: list[str], baseline: str = BASEL
         if row.activation == baseline:
             continue
         candidates = baselines.get(config_of(row), [])
-        problem = _unlike(row, candidates, baseline)
+        problem = why_not_comparable(row, candidates, baseline)
         if problem:
             verdicts[index] = not_comparable(problem)
         else:
             (pairs[index],) = candidates
-    decided = judge([_sides(rows[index], other) for index, other in pairs.items()])
+    decided = judge([sides_of(rows[index], other) for index, other in pairs.items()])
     intervals = _image_intervals([(rows[index], other) for index, other in pairs.items()], skipped)
     for index, verdict, interval in zip(pairs, decided, intervals, strict=True):
         verdicts[index] = replace(verdict, images_interval=interval)
@@ -58,8 +58,8 @@ def config_of(row: CompareRow) -> tuple[Any, ...]:
     return *row.setting, run.batch_size, run.lr, run.train_images, run.valid_images
 
 
-def _unlike(row: CompareRow, candidates: Sequence[CompareRow], name: str) -> str:
-    """Why a row has no baseline among those of its config; empty where it has one."""
+def why_not_comparable(row: CompareRow, candidates: Sequence[CompareRow], name: str) -> str:
+    """Why a row has no baseline among those of its config and this name; empty where it has one."""
     if not candidates:
         return f"no {name} run under the same config"
     if len(candidates) > 1:
@@ -73,7 +73,8 @@ def _unlike(row: CompareRow, candidates: Sequence[CompareRow], name: str) -> str
     return ""
 
 
-def _sides(row: CompareRow, other: CompareRow) -> Sides:
+def sides_of(row: CompareRow, other: CompareRow) -> Sides:
+    """A row and its baseline, as `judge` reads them."""
     return Sides(row.measured, other.measured, len(row.diverged), len(other.diverged))
 
 

@@ -1,5 +1,6 @@
 """The comparison as a LaTeX table in the style of booktabs, for papers."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -23,6 +24,10 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    # Behind a line's end either of these would be an argument of it.
+    "[": "{[}",
+    "*": "{*}",
     "±": r"$\pm$",
     "−": r"$-$",
     "·": r"$\cdot$",
@@ -33,13 +38,15 @@ _SPECIAL = {
 }
 
 
-_COLUMNS = "@{}lllrrrl@{}"
+_COLUMNS = r"@{}lrrrp{0.36\textwidth}@{}"
+_OF_OTHER_FORMATS = ("vs board:", "(", "'beats'", "Exact permutation", "Over images")
+"""How notes begin that are about columns this table does not have."""
 
 
 def latex(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
-    """One `table*` with a block per cell of the board, the notes below; needs the package booktabs.
+    """One `table*` with a block per cell of the board, in it a group per net and protocol, and the notes.
 
-    Compiles with pdfLaTeX (T1 fonts), XeLaTeX and LuaLaTeX. Ends in a newline.
+    Needs the package booktabs; compiles with pdfLaTeX (T1 fonts), XeLaTeX and LuaLaTeX. Ends in a newline.
     """
     notes = Notes(rows, skipped)
     baseline = next((row.baseline for row in rows if row.baseline), None)
@@ -52,40 +59,34 @@ def latex(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
         r"  \caption{Accuracy after the last epoch.}",
         rf"  \begin{{tabular}}{{{_COLUMNS}}}",
         r"    \toprule",
-        _line("Net", "Protocol", "Activation", "n", "Accuracy %", versus, "Verdict"),
+        _line("Activation", "n", "Accuracy %", versus, "Verdict"),
         *(line for block in blocks for line in block),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"  \par\medskip\raggedright",
-        # The board stands in the blocks' titles, without a difference.
-        *(rf"  {escaped(note)}\\" for note in notes.lines if not note.startswith("vs board:")),
+        *(rf"  {escaped(note)}\\" for note in notes.lines if not note.startswith(_OF_OTHER_FORMATS)),
         r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _block(rows: Sequence[CompareRow], notes: Notes) -> list[str]:
-    title = section_title(rows[0])
+    lines = [r"    \midrule", _heading(r"\emph", section_title(rows[0]))]
     if rows[0].board:
-        title += f"; {board_line(rows[0])}"
-        if all(row.comparison == "reference" for row in rows):
-            title += ": reference"
-    return [
-        r"    \midrule",
-        rf"    \multicolumn{{7}}{{@{{}}l}}{{\emph{{{escaped(title)}}}}} \\",
-        *(
-            _line(
-                row.arch,
-                notes.protocol(row),
-                row.activation,
-                n_cell(row),
-                accuracy_cell(row),
-                baseline_difference_cell(row),
-                row.verdict.word if row.verdict else NOTHING,
-            )
-            for row in rows
-        ),
-    ]
+        lines.append(_heading(r"\quad", board_line(rows[0])))
+    for _, group in groupby(rows, key=lambda row: row.setting):
+        some = list(group)
+        lines += [_heading(r"\quad", notes.setting(some[0])), *map(_row, some)]
+    return lines
+
+
+def _heading(command: str, text: str) -> str:
+    return rf"    \multicolumn{{5}}{{@{{}}l}}{{{command}{{{escaped(text)}}}}} \\"
+
+
+def _row(row: CompareRow) -> str:
+    verdict = row.verdict.in_words if row.verdict else NOTHING
+    return _line(row.activation, n_cell(row), accuracy_cell(row), baseline_difference_cell(row), verdict)
 
 
 def _line(*cells: str) -> str:
@@ -94,7 +95,9 @@ def _line(*cells: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is; letters beyond Latin-1 that pdfLaTeX may not know become `?`."""
-    return "".join(_SPECIAL.get(letter) or _letter(letter) for letter in printable(text))
+    # Two hyphens would be set as a dash.
+    words = re.split("(?<=-)(?=-)", printable(text))
+    return "{}".join("".join(_SPECIAL.get(letter) or _letter(letter) for letter in word) for word in words)
 
 
 def _letter(letter: str) -> str:

@@ -50,7 +50,7 @@ def render(
     and width, print a `CompareTable` on its console instead.
     """
     if format == "md":
-        return "\n".join(filter(None, (markdown(rows, skipped), pull_request(rows))))
+        return "\n".join(filter(None, (markdown(rows, skipped), pull_request(rows, Notes(rows, skipped)))))
     if format == "latex":
         return latex(rows, skipped)
     if format == "csv":

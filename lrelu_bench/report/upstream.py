@@ -4,19 +4,24 @@ Its rules are at https://github.com/fastai/imagenette: listed cells only, above 
 the runs, ideally a mean of five, and a link to what was done with the exact commit.
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from shlex import quote
 
 from lrelu_bench.evidence.verdicts import FEWEST_RUNS
 from lrelu_bench.report.compare import BOARD_SHARE, CompareRow
-from lrelu_bench.report.wording import escaped
+from lrelu_bench.report.wording import Notes, comparison_cell, counted, escaped, files, printable
 
 _HEADER = ("| Size (px) | Epochs | URL | Accuracy | # Runs |", "|--|--|--|--|--|")
 
 
-def pull_request(rows: Sequence[CompareRow]) -> str:
-    """Rows of today's cells (v2), with what each lacks and how to repeat it; empty where there is none."""
+def pull_request(rows: Sequence[CompareRow], notes: Notes) -> str:
+    """Rows of today's cells (v2), with what each lacks and how to repeat it; empty where there is none.
+
+    `notes` are those of the comparison above it: they number the custom protocols.
+    """
     listed = [row for row in rows if row.version == "v2" and row.board is not None and row.mean is not None]
     if not listed:
         return ""
@@ -24,7 +29,7 @@ def pull_request(rows: Sequence[CompareRow]) -> str:
     for dataset, own in groupby(listed, key=lambda row: row.dataset):
         some = list(own)
         table = "\n".join([*_HEADER, *map(_line, some)])
-        remarks = "\n".join(map(_remark, some))
+        remarks = "\n".join(_remark(row, notes) for row in some)
         blocks.append(f"### {dataset.capitalize()} Leaderboard\n\n{table}\n\n{remarks}")
     return "\n\n".join(blocks) + "\n"
 
@@ -48,14 +53,16 @@ def command(row: CompareRow) -> str:
 
 
 def _line(row: CompareRow) -> str:
-    commits = _commits(row)
-    made_by = f"lrelu-bench {commits[0]}" if len(commits) == 1 else "lrelu-bench"
-    entry = _escaped(f"{row.arch} + {row.activation} ({made_by})")
+    commits = {run.result.commit for run in row.runs}
+    known = commits.pop() if len(commits) == 1 else None
+    made_by = f"lrelu-bench {known[:7]}" if known and known.isalnum() else "lrelu-bench"
+    # In a link's text, parentheses might end it.
+    entry = escaped(f"{row.arch} + {row.activation} ({made_by})").replace("(", "\\(").replace(")", "\\)")
     n = len(row.measured)
     return f"|{row.size}|{row.epochs}|[{entry}](LINK)|{row.mean:.2f}%|{n}{', mean' if n > 1 else ''}|"
 
 
-def _remark(row: CompareRow) -> str:
+def _remark(row: CompareRow, notes: Notes) -> str:
     board = row.board
     assert board is not None
     assert row.above_board is not None
@@ -63,17 +70,31 @@ def _remark(row: CompareRow) -> str:
     rule = "asks for more than 80 %" if row.n >= FEWEST_RUNS else "asks for more than 80 % of several runs"
     lacks = "" if enough else f" (not an entry: the board {rule})"
     diverged = f", {len(row.diverged)} diverged" if row.diverged else ""
-    commits = ", ".join(_commits(row)) or "not recorded"
     above = f"{row.above_board} of {row.n} runs above {board.accuracy:g} %{diverged}{lacks}"
-    cell = f"{_escaped(row.activation)}, {row.size} px, {row.epochs} epochs"
-    return f"- {cell}: {above}; {_escaped(row.protocol_label)}. Commit {commits}: `{command(row)}`"
+    cell = f"{row.arch} + {row.activation}, {row.size} px, {row.epochs} epochs"
+    measured = f"{notes.protocol(row)}, {files(row)}, {row.precision}: {comparison_cell(row)}"
+    return f"- {escaped(f'{cell}: {above}; {measured}. Commit {_commits(row)}')}: {_code(command(row))}"
 
 
-def _commits(row: CompareRow) -> list[str]:
-    """The code versions of the runs, shortened."""
-    return sorted({run.result.commit[:7] for run in row.runs if run.result.commit})
+def _commits(row: CompareRow) -> str:
+    """The code versions of the runs in words, each with its number of runs where there are several."""
+    counts = Counter(run.result.commit for run in row.runs)
+    words = {commit: _commit(commit) for commit in counts}
+    if len(counts) == 1:
+        return "".join(words.values())
+    return ", ".join(f"{words[commit]} ({counted(count, 'run')})" for commit, count in counts.items())
 
 
-def _escaped(text: str) -> str:
-    # In a link's text, brackets of either kind would end it.
-    return escaped(text).replace("(", "\\(").replace(")", "\\)")
+def _commit(commit: str | None) -> str:
+    if not commit:
+        return "not recorded"
+    clean, dirty, _ = commit.partition("+")
+    return f"{clean} with changes that were not committed" if dirty else clean
+
+
+def _code(text: str) -> str:
+    """A code span, whatever backticks are in the text."""
+    text = printable(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    padding = " " if "`" in text else ""
+    return f"{fence}{padding}{text}{padding}{fence}"

@@ -1,5 +1,6 @@
 """How rows are put into words: cells, titles and the notes that a reader must have beside the numbers."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -89,7 +90,7 @@ class Notes:
         )
         tested = [verdict for verdict in judged if verdict.difference and verdict.p_adjusted is not None]
         if tested:
-            comparisons = _counted(tested[0].comparisons, "comparison")
+            comparisons = counted(tested[0].comparisons, "comparison")
             yield (
                 f"Verdicts: Welch's test at 5 %, p after Holm's correction over {comparisons}; 'can detect' "
                 "is the true difference that runs of this number and spread find with 80 % power."
@@ -127,12 +128,13 @@ class Notes:
                 )
 
 
-def _counted(count: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
+    """`1 run`, `3 runs`."""
     return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def _runs(count: int) -> str:
-    return _counted(count, "run")
+    return counted(count, "run")
 
 
 def _diverged(row: CompareRow) -> str:
@@ -288,4 +290,5 @@ def plain(text: str, ascii_only: bool) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, in or out of a table's cell."""
-    return "".join(f"\\{letter}" if letter in "\\|<>*`[]~&" else letter for letter in printable(text))
+    # Inside a word an underscore means nothing.
+    return re.sub(r"[\\|<>*`\[\]~&$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
