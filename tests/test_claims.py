@@ -223,6 +223,30 @@ def test_a_tie_with_the_boards_row_is_not_above_it():
     assert tied[0].measured == (67.6, 67.6, 67.6)
 
 
+@pytest.mark.parametrize(
+    ("cell", "arch", "names"),
+    [
+        (("imagewoof", "v1", 128, 5), "xresnet18", ["woof-x18-5", "woof128-5-tops"]),
+        (("imagewoof", "v1", 192, 5), "xresnet34", ["woof-x34-5", "woof-x34-5-192"]),
+        (("imagewoof", "v1", 128, 5), "xresnet50", ["woof-x50-5"]),
+        (("imagewoof", "v1", 256, 5), "xresnet18", []),
+        (("imagewoof", "v1", 128, 80), "xresnet18", ["woof128-80-struggles"]),
+        (("imagewoof", "v2", 128, 5), "xresnet18", []),
+        (("imagenette", "v1", 128, 20), "xresnet50", ["nette128-20-plus2"]),
+    ],
+)
+def test_the_claims_of_a_cell(cell, arch, names):
+    assert [claim.id for claim in posted_claims() if claim.fits(*cell, arch)] == names
+
+
+def test_a_claim_in_words_says_what_it_leaves_open():
+    claims = {claim.id: claim for claim in posted_claims()}
+    assert claims["woof-x18-20"].in_words == (
+        "81.4 %; 82.4 % in the best epoch; 1 run; image size not stated; "
+        "the best epoch, not the last, ties the 192 px row"
+    )
+
+
 # The user's own
 
 

@@ -1,4 +1,4 @@
-"""The board's rows as read by hand from its history, and which claims fit which cell."""
+"""The board's rows as read by hand from its history."""
 
 import csv
 from dataclasses import replace
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import lrelu_bench
-from lrelu_bench.claims import posted_claims
 from lrelu_bench.leaderboard import Board, load_board
 
 
@@ -86,30 +85,6 @@ def test_what_a_row_was_measured_with_and_how_often():
     assert load_board().row_of("imagewoof", "v2", 128, 5).measured_with == "depthwise(x6)"
     assert load_board().row_of("imagenette", "v2", 256, 20).runs_in_words == "mean of 5 runs"
     assert load_board().row_of("imagenette", "v2", 128, 80).runs_in_words == "1 run"
-
-
-@pytest.mark.parametrize(
-    ("cell", "arch", "names"),
-    [
-        (("imagewoof", "v1", 128, 5), "xresnet18", ["woof-x18-5", "woof128-5-tops"]),
-        (("imagewoof", "v1", 192, 5), "xresnet34", ["woof-x34-5", "woof-x34-5-192"]),
-        (("imagewoof", "v1", 128, 5), "xresnet50", ["woof-x50-5"]),
-        (("imagewoof", "v1", 256, 5), "xresnet18", []),
-        (("imagewoof", "v1", 128, 80), "xresnet18", ["woof128-80-struggles"]),
-        (("imagewoof", "v2", 128, 5), "xresnet18", []),
-        (("imagenette", "v1", 128, 20), "xresnet50", ["nette128-20-plus2"]),
-    ],
-)
-def test_the_claims_of_a_cell(cell, arch, names):
-    assert [claim.id for claim in posted_claims() if claim.fits(*cell, arch)] == names
-
-
-def test_a_claim_in_words_says_what_it_leaves_open():
-    claims = {claim.id: claim for claim in posted_claims()}
-    assert claims["woof-x18-20"].in_words == (
-        "81.4 %, and 82.4 % in the best epoch; 1 run; image size unstated; "
-        "the best epoch, not the last, ties the 192 px row"
-    )
 
 
 @pytest.mark.parametrize(
