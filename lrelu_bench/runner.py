@@ -15,7 +15,8 @@ from lrelu_bench.activations.factory import activation_factory, activation_param
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
-from lrelu_bench.data.loader import Loader
+from lrelu_bench.data.device_loader import DeviceImages, DeviceLoader
+from lrelu_bench.data.loader import Batches, Loader
 from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.predictions_file import Predictions
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
@@ -53,10 +54,11 @@ class Unit:
         return RunFolder.of(self.output, self.experiment.slug, self.seed)
 
 
-def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
+def run(unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None = None) -> RunResult:
     """Train one unit and write its result folder, whole after every epoch.
 
-    A finished run in that folder stays until the new one is finished.
+    `images` are the split's on the unit's device, to be prepared there instead of on the CPU. A finished run
+    in that folder stays until the new one is finished.
 
     Raises `BenchError` where the config does not fit the data or the folder cannot be written.
     """
@@ -68,10 +70,10 @@ def run(unit: Unit, split: Split, watcher: Watcher) -> RunResult:
     else:
         return_freed_memory()
     net = build_net(experiment)
-    loader = build_loader(unit, split)
+    loader = build_loader(unit, split, images)
     result = _first_result(unit, split, net)
     folder.start(
-        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(split), result
+        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(loader), result
     )
     telemetry = TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs)
     fit = Fit(
@@ -122,12 +124,17 @@ def build_net(experiment: Experiment) -> torch.nn.Sequential:
     return xresnet(experiment.arch, act, classes=10, stem=recipe.stem, init_slope=slope)
 
 
-def build_loader(unit: Unit, split: Split) -> Loader:
-    """The experiment's batches; a CPU that trains gets one thread for the input, a GPU all there are."""
+def build_loader(unit: Unit, split: Split, images: DeviceImages | None = None) -> Batches:
+    """The experiment's batches, made of `images` if there are any.
+
+    Else a CPU that trains gets one thread for the input, a GPU all there are.
+    """
+    recipe, size = unit.experiment.effective_recipe, unit.experiment.size
+    if images is not None:
+        return DeviceLoader(images, recipe, size, unit.seed)
     on_gpu = unit.compute.device.type == "cuda"
     workers = max(1, environment.usable_cores() - 1) if on_gpu else 1
-    recipe = unit.experiment.effective_recipe
-    return Loader(split, recipe, unit.experiment.size, unit.seed, workers, pin=on_gpu)
+    return Loader(split, recipe, size, unit.seed, workers, pin=on_gpu)
 
 
 def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
@@ -206,9 +213,10 @@ def _predictions(predicted: np.ndarray, split: Split) -> Predictions:
     return Predictions(predicted, labels, split.source.names[split.valid])
 
 
-def _environment(split: Split) -> dict[str, Any]:
-    data = {"digest": split.source.digest, "official": split.source.official}
-    return {**environment.describe(), "data": data}
+def _environment(loader: Batches) -> dict[str, Any]:
+    source = loader.split.source
+    data = {"digest": source.digest, "official": source.official}
+    return {**environment.describe(), "data": data, "input": loader.made_by}
 
 
 def _device_name(compute: Compute) -> str:
@@ -220,7 +228,7 @@ def _device_name(compute: Compute) -> str:
 
 
 def _peak_memory(compute: Compute) -> int:
-    """Peak memory, bytes: allocated on the GPU where one trains, else resident in this process."""
+    """Peak memory, bytes: allocated on the GPU where one trains, images there included; else resident."""
     on_gpu = compute.device.type == "cuda"
     return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
 

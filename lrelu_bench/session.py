@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.archives import data_home
-from lrelu_bench.data.datasets import expected_counts, open_split
+from lrelu_bench.data.datasets import Split, expected_counts, open_split
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.announce import remarks
 from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_training
@@ -14,8 +14,9 @@ from lrelu_bench.report.render import render_run_row
 from lrelu_bench.results import Run, RunFolder
 
 if TYPE_CHECKING:
+    from lrelu_bench.data.device_loader import DeviceImages
     from lrelu_bench.runner import Unit
-    from lrelu_bench.training.precision import DeviceName
+    from lrelu_bench.training.precision import Compute, DeviceName
 
 
 def run_all(
@@ -72,6 +73,7 @@ def _train(
     )
     if compute.emulated:
         console.say("this CPU only emulates bf16, about ten times slower than fp32; precision auto avoids it")
+    images = _images_on_gpu(experiment, split, compute, console)
     results = {}
     for seed in seeds:
         unit = Unit(experiment, seed, compute, output)
@@ -79,7 +81,7 @@ def _train(
         console.say(f"seed {seed}: {unit.folder.path}{stays}")
         try:
             with watch_training(console) as watcher:
-                result = run(unit, split, watcher)
+                result = run(unit, split, watcher, images)
         except KeyboardInterrupt:
             console.say(f"stopped; seed {seed} is not finished, and the same command trains it anew")
             raise SystemExit(130) from None
@@ -92,6 +94,27 @@ def _train(
             console.say(f"seed {seed}: diverged in epoch {result.diverged_in}; {_after_diverging(unit)}")
         results[seed] = Run(result, unit.folder.path)
     return results
+
+
+def _images_on_gpu(
+    experiment: Experiment, split: Split, compute: "Compute", console: SteadyConsole
+) -> "DeviceImages | None":
+    """The split's images on the GPU that trains, for all seeds; None where there is none or no room."""
+    import torch
+
+    from lrelu_bench.data.device_loader import DeviceImages, obstacle
+    from lrelu_bench.plan import plan
+
+    if compute.device.type != "cuda":
+        return None
+    # The estimate knows neither cuDNN's workspaces nor the gradients of what it counts.
+    training = 2 * plan(experiment, compute).memory_bytes
+    free: int = torch.cuda.mem_get_info(compute.device)[0]
+    why_not = obstacle(split, experiment.effective_recipe, free - training)
+    if why_not is None:
+        return DeviceImages(split, compute.device)
+    console.say(f"{why_not}; so the CPU prepares them")
+    return None
 
 
 def _after_diverging(unit: "Unit") -> str:

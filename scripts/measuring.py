@@ -1,6 +1,7 @@
 """What the measuring scripts share: their blocks of training steps, and how a ratio is reported."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -9,8 +10,8 @@ from lrelu_bench import environment
 from lrelu_bench.config import Experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, open_split
-from lrelu_bench.data.loader import Loader
-from lrelu_bench.runner import build_net
+from lrelu_bench.data.device_loader import DeviceImages
+from lrelu_bench.runner import Unit, build_loader, build_net
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute, return_freed_memory
 
@@ -21,7 +22,8 @@ def block_of(experiment: Experiment, compute: Compute, steps: int) -> Fit:
     recipe = experiment.effective_recipe
     shuffled = np.random.default_rng(0).permutation(split.train)[: steps * recipe.batch_size]
     block = Split(split.source, shuffled, split.valid[:2])
-    loader = Loader(block, recipe, experiment.size, seed=0, pin=compute.device.type == "cuda")
+    images = DeviceImages(block, compute.device) if compute.device.type == "cuda" else None
+    loader = build_loader(Unit(experiment, 0, compute, Path()), block, images)
     if compute.device.type == "cpu":
         return_freed_memory()
     return Fit(build_net(experiment), loader, recipe, compute, seed=0, activation=experiment.activation)

@@ -7,7 +7,7 @@ epoch can be repeated alone. Images are uint8 arrays (height, width, 3).
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from PIL import Image
 Pixels = np.ndarray
 Box = tuple[int, int, int, int]
 """Left, top, width and height, px."""
+Sides = TypeVar("Sides", float, np.ndarray)
 ATTEMPTS = 10
 RATIO = (3 / 4, 4 / 3)
 
@@ -74,6 +75,13 @@ def _central_box(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, n
     return w, h
 
 
+def largest_crop(heights: np.ndarray, widths: np.ndarray) -> tuple[int, int]:
+    """Height and width, px, that no random crop of images of these sizes exceeds."""
+    # Both sides of a crop are rounded, by half a pixel at most.
+    by_width, by_height = (np.ceil(RATIO[1] * (sides + 0.5) + 0.5) for sides in (widths, heights))
+    return int(np.minimum(heights, by_width).max()), int(np.minimum(widths, by_height).max())
+
+
 def crop_resize(image: Pixels, box: Box, size: int) -> Pixels:
     """Crop, then Pillow's antialiased bilinear resize to (size, size, 3)."""
     left, top, width, height = box
@@ -102,29 +110,47 @@ CROPS: dict[str, Callable[[Pixels, Box, int], Pixels]] = {
 
 def validate_shorter_side(image: Pixels, size: int) -> Pixels:
     """Shorter side to size + 32, centre crop: fastai 1 `vision/data.py`, _presize."""
-    height, width = image.shape[:2]
-    short, target = min(height, width), size + 32
-    if short != target:
-        scaled = (target, target * height // width) if width == short else (target * width // height, target)
+    height, width = (int(side) for side in shorter_side(image.shape[0], image.shape[1], size))
+    if (height, width) != image.shape[:2]:
         image = np.asarray(
-            Image.fromarray(np.ascontiguousarray(image)).resize(scaled, Image.Resampling.BILINEAR)
+            Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
         )
     return _centre_crop(image, size)
 
 
+def shorter_side(
+    height: int | np.ndarray, width: int | np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Height and width, px, that `validate_shorter_side` resizes images of these sizes to before it crops."""
+    target = size + 32
+    upright = np.less_equal(width, height)
+    return np.where(upright, target * height // width, target), np.where(
+        upright, target, target * width // height
+    )
+
+
 def validate_squash(image: Pixels, size: int) -> Pixels:
     """The whole image to a square 14 % larger (a multiple of 8), centre crop: fastai2 RandomResizedCrop."""
-    side = size + ceil(0.14 * size / 8) * 8
+    side = squashed_side(size)
     squashed = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BILINEAR)
     return _centre_crop(np.asarray(squashed), size)
 
 
+def squashed_side(size: int) -> int:
+    """Side, px, of the square that `validate_squash` crops from."""
+    return size + ceil(0.14 * size / 8) * 8
+
+
 def validate_extent(image: Pixels, size: int) -> Pixels:
     """The central 1/1.14 of each side to a square: course-v3 notebook 10, CenterCrop."""
-    height, width = image.shape[:2]
-    w, h = width / 1.14, height / 1.14
-    left, top = (width - w) // 2, (height - h) // 2
-    return _extent(image, (left, top, left + w, top + h), size)
+    top, left, height, width = central_extent(image.shape[0], image.shape[1])
+    return _extent(image, (left, top, left + width, top + height), size)
+
+
+def central_extent(height: Sides, width: Sides) -> tuple[Sides, Sides, Sides, Sides]:
+    """Top, left, height and width, px, of the box that `validate_extent` takes from images of these sizes."""
+    h, w = height / 1.14, width / 1.14
+    return (height - h) // 2, (width - w) // 2, h, w
 
 
 def _centre_crop(image: Pixels, size: int) -> Pixels:

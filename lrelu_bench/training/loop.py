@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrelu_bench.config import Activation
-from lrelu_bench.data.loader import Loader
+from lrelu_bench.data.loader import Batches
 from lrelu_bench.protocols import Recipe
 from lrelu_bench.results import Divergence, EpochRow
 from lrelu_bench.training.activation_control import ActivationControl
@@ -55,7 +55,7 @@ class Fit:
     """One training run in progress; iterate `epochs()` and read `predictions` at the end."""
 
     net: nn.Module
-    loader: Loader
+    loader: Batches
     recipe: Recipe
     compute: Compute
     seed: int
@@ -196,8 +196,11 @@ class Fit:
                 return F.cross_entropy(self.net(images), labels, label_smoothing=smoothing)
         alpha = self.recipe.mixup
         drawn = rng.beta(alpha, alpha, len(labels))
-        share = torch.from_numpy(np.maximum(drawn, 1 - drawn).astype(np.float32)).to(images.device)
-        order = torch.from_numpy(rng.permutation(len(labels))).to(images.device)
+        # Copies that would wait for all that the device still has to do.
+        share, order = (
+            torch.from_numpy(values).to(images.device, non_blocking=True)
+            for values in (np.maximum(drawn, 1 - drawn).astype(np.float32), rng.permutation(len(labels)))
+        )
         weights = share.view(-1, 1, 1, 1)
         with self.compute.autocast():
             logits = self.net(images * weights + images[order] * (1 - weights))
