@@ -20,7 +20,8 @@ from statistics import median
 
 import torch
 from measuring import ratio_cell
-from torch import Tensor, nn
+from peers.nets import PlainFormula
+from torch import nn
 from torch.nn import functional as F
 
 from lrelu_bench import environment
@@ -35,21 +36,6 @@ VARIANTS = ("relu", "relu again", "learned_relu", "plain formula")
 SIZE = 128
 
 
-class PlainFormula(nn.Module):
-    """The learned ReLU as one would write it: torch's operators, all three parameters per channel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        start = Activation(name="learned_relu").constants
-        self.leak, self.sub, self.maxv = (
-            nn.Parameter(torch.full((channels, 1, 1), start[name])) for name in ("leak", "sub", "maxv")
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        leak, sub, maxv = (p.to(x.dtype) for p in (self.leak, self.sub, self.maxv))
-        return torch.minimum(F.relu(x) + leak * x.clamp_max(0) - sub, maxv)
-
-
 class Stepper:
     """One variant's net, optimizer and batch."""
 
@@ -57,7 +43,9 @@ class Stepper:
         torch.manual_seed(0)
         name = variant.removesuffix(" again")
         factory: Callable[[int], nn.Module] = (
-            PlainFormula if name == "plain formula" else activation_factory(Activation.model_validate(name))
+            (lambda channels: PlainFormula(channels, **Activation(name="learned_relu").constants))
+            if name == "plain formula"
+            else activation_factory(Activation.model_validate(name))
         )
         net = xresnet(arch, factory).to(compute.device).to(memory_format=torch.channels_last)
         self.net, self.compute = net.train(), compute

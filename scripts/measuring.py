@@ -40,9 +40,15 @@ def print_setting(experiment: Experiment, compute: Compute, pairs: int, steps: i
     print(f"- n = {pairs} pairs of blocks of {steps} steps\n")
 
 
-def ratio_cell(ratios: Sequence[float]) -> str:
-    """The median with its 95 % bootstrap interval."""
+def ratio_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and both ends of its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     medians = np.median(rng.choice(sorted(ratios), (10_000, len(ratios))), axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
-    return f"{median(ratios):.3f} (95 % bootstrap interval {low:.3f} to {high:.3f})"
+    return median(ratios), float(low), float(high)
+
+
+def ratio_cell(ratios: Sequence[float]) -> str:
+    """The median with its 95 % bootstrap interval."""
+    middle, low, high = ratio_interval(ratios)
+    return f"{middle:.3f} (95 % bootstrap interval {low:.3f} to {high:.3f})"
