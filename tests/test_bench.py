@@ -78,7 +78,7 @@ def test_our_weights_in_their_nets_give_our_outputs(library, arch, activation, t
 def test_weights_of_another_structure_are_refused(tmp_path):
     relu = activation_factory(Activation(name="relu"))
     nets.save_weights(xresnet("xresnet18", relu), tmp_path / "weights.pt")
-    with pytest.raises((ValueError, RuntimeError), match="zip|size mismatch"):
+    with pytest.raises((ValueError, RuntimeError), match=r"zip|size mismatch"):
         nets.load_weights(xresnet("xresnet34", relu), tmp_path / "weights.pt")
 
 

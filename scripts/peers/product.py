@@ -11,7 +11,7 @@ import torch
 from lrelu_bench.config_file import load_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import open_split
-from lrelu_bench.data.loader import Batch, Loader
+from lrelu_bench.data.loader import Batch, Batches
 from lrelu_bench.results import EpochRow
 from lrelu_bench.runner import Unit, build_loader, build_net
 from lrelu_bench.shipped import config_path
@@ -83,16 +83,20 @@ class Product(Contender):
         return accuracy
 
 
-class _TimedLoader(Loader):
-    """The loader's training batches in a window; `ready`: its first batch over and over."""
+class _TimedLoader(Batches):
+    """A loader's training batches in a window; `ready`: its first batch over and over."""
 
-    def __init__(self, loader: Loader, window: Window, ready: bool) -> None:
-        super().__init__(
-            loader.split, loader.recipe, loader.size, loader.seed, loader.workers, pin=loader.pin
-        )
-        self.window, self.ready = window, ready
+    made_by = "the loader inside"
+
+    def __init__(self, loader: Batches, window: Window, ready: bool) -> None:
+        super().__init__(loader.split, loader.recipe, loader.size, loader.seed)
+        self.loader, self.window, self.ready = loader, window, ready
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Ends by raising `WindowClosed`."""
-        batches = super().train_batches(epoch)
+        batches = self.loader.train_batches(epoch)
         return self.window.over(repeat(next(batches)) if self.ready else batches)
+
+    def valid_batches(self) -> Iterator[Batch]:
+        """As they are."""
+        return self.loader.valid_batches()
