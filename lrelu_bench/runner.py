@@ -22,7 +22,7 @@ from lrelu_bench.predictions_file import Predictions
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training.loop import Fit, Step
-from lrelu_bench.training.precision import Compute, return_freed_memory
+from lrelu_bench.training.precision import Compute, keep_freed_memory
 from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
@@ -68,7 +68,7 @@ def run(unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None 
     if unit.compute.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
-        return_freed_memory()
+        keep_freed_memory()
     net = build_net(experiment)
     loader = build_loader(unit, split, images)
     result = _first_result(unit, split, net)

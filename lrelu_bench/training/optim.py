@@ -103,7 +103,7 @@ def build_optimizer(
     groups = parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult)
     betas = (recipe.momentum_max, recipe.sq_momentum)
     if recipe.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps), None
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps, fused=True), None
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum_max), None
     radam = torch.optim.RAdam(

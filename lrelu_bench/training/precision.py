@@ -12,8 +12,8 @@ from lrelu_bench.errors import BenchError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-_M_MMAP_THRESHOLD = -3  # glibc's malloc.h
-_LARGE_BLOCK = 16 << 20
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
+_NEVER = 2**31 - 1
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,15 +56,16 @@ def choose_compute(device: DeviceName, precision: Precision) -> Compute:
     return Compute(where, _best(where) if precision == "auto" else precision)
 
 
-def return_freed_memory() -> None:
-    """Have the C library give large freed blocks back at once (glibc; elsewhere nothing happens).
+def keep_freed_memory() -> None:
+    """Have the C library keep large freed blocks for the next step (glibc; elsewhere nothing happens).
 
-    It would otherwise learn to keep blocks of up to 32 MB on its heap, where they leave holes: training on a
-    CPU then holds some hundred megabytes more than it uses.
+    It would otherwise give every large tensor back to the system, which must clear each of its pages anew at
+    the next step: about a hundred thousand page faults a step, a fifth of a training step's time on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
 def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
