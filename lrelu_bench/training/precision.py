@@ -20,10 +20,14 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and number format of a run."""
+    """Device and number format of a run, and how its steps are started."""
 
     device: torch.device
     precision: Literal["fp32", "bf16", "fp16"]
+    cuda_graph: bool | None = None
+    """Whether steps are captured as CUDA graphs; None: where that is possible and safe."""
+    compile: bool = False
+    """Whether torch.compile makes the net's training pass."""
 
     @property
     def emulated(self) -> bool:

@@ -37,7 +37,7 @@ class Product(Contender):
         window, fit = Window(steps), self._fit(0)
         with suppress(WindowClosed):
             for batch in window.over(fit.loader.train_batches(0)):
-                fit.on_device(*batch)
+                fit.objective.on_device(*batch)
         return window.result()
 
     def ready_seconds(self, steps: int) -> float:
