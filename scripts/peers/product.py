@@ -15,8 +15,9 @@ from lrelu_bench.data.loader import Batch, Batches
 from lrelu_bench.results import EpochRow
 from lrelu_bench.runner import Unit, build_loader, build_net
 from lrelu_bench.shipped import config_path
+from lrelu_bench.training import cpu
 from lrelu_bench.training.loop import Fit
-from lrelu_bench.training.precision import choose_compute, keep_freed_memory
+from lrelu_bench.training.precision import choose_compute
 from lrelu_bench.training.telemetry import TelemetryRecorder
 from peers.cell import Cell
 from peers.contender import Contender, Fitted, Window, WindowClosed
@@ -31,7 +32,7 @@ class Product(Contender):
         self.compute = choose_compute("cuda" if cell.device == "cuda" else "cpu", self.experiment.precision)
         self.split = open_split(self.experiment, data_home())
         if self.device.type == "cpu":
-            keep_freed_memory()
+            cpu.prepare()
 
     def input_seconds(self, steps: int) -> float:
         window, fit = Window(steps), self._fit(0)
