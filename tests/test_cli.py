@@ -205,7 +205,7 @@ def test_a_forced_run_that_is_interrupted_loses_nothing(call, tmp_path, monkeypa
     (folder,) = tmp_path.glob("out/*/seed-0")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr("lrelu_bench.training.loop.Fit.train_loss", interrupted)
+        patch.setattr("lrelu_bench.training.objective.Objective.train_loss", interrupted)
         assert call(*command, "--force")[0] == 130
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert call("compare", "out", "--format", "json")[0] == 0
@@ -379,7 +379,7 @@ def test_an_imported_archive_is_listed_and_verified(call, tmp_path, tiny_woof):
 
 
 def test_ctrl_c_says_how_to_go_on(call, monkeypatch):
-    monkeypatch.setattr("lrelu_bench.training.loop.Fit.epochs", interrupted)
+    monkeypatch.setattr("lrelu_bench.training.loop.Fit.in_steps", interrupted)
     code, out, err = call("run", "quickstart", *TINY)
     assert code == 130
     assert "the same command trains it anew" in out
