@@ -104,18 +104,18 @@ def test_ctrl_c_in_a_kernel_is_raised_and_nothing_half_done_is_returned(on_torch
     if not on_torchs_team:
         monkeypatch.setattr(loops, "_torch_team", lambda: None)
 
-    def interrupted(block, start, stop):
-        if block == 3:
+    def interrupted(start, stop):
+        if start <= 3 * loops.BLOCK < stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        loops._each_block(np.empty((8 * loops.BLOCK, 1), np.uint8), 2, interrupted)
+        loops._share(np.empty((8 * loops.BLOCK, 1), np.uint8), 2, interrupted)
 
 
 def test_a_block_that_was_lost_outside_of_the_loop_is_noticed(monkeypatch):
     monkeypatch.setattr(loops, "_run_on", lambda threads, take_turns: None)
     with pytest.raises(KeyboardInterrupt):
-        loops._each_block(np.empty((4, 1), np.uint8), 1, lambda block, start, stop: None)
+        loops._share(np.empty((4, 1), np.uint8), 1, lambda start, stop: None)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 3, 0, 4)])

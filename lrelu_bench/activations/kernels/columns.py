@@ -185,6 +185,13 @@ def _each_strip(work, arrays, start, stop):  # type: ignore[no-untyped-def]
 
 
 @_part
+def _each_block(work, arrays, sums, rows, start, stop):  # type: ignore[no-untyped-def]
+    """`_each_strip` for each block of rows, with sums of its own."""
+    for first in range(start, stop, rows):
+        _each_strip(work, (*arrays, sums[first // rows]), first, min(first + rows, stop))
+
+
+@_part
 def _forward_strip(zero, j, start, stop, x, residual, k, y):  # type: ignore[no-untyped-def]
     scale, shift = _load(k, SCALE, j, zero), _load(k, SHIFT, j, zero)
     leak, sub, maxv = _load(k, LEAK, j, zero), _load(k, SUB, j, zero), _load(k, MAXV, j, zero)
@@ -221,9 +228,9 @@ def _backward_strip(zero, j, start, stop, x, grad, k, grad_x, sums):  # type: ig
 
 
 @_kernel
-def backward(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped-def]
+def backward(x, grad, k, grad_x, sums, rows, start, stop):  # type: ignore[no-untyped-def]
     """Fill grad_x, and add to sums for leak, -sub and maxv. Reads LEAK, SUB, MAXV."""
-    _each_strip(_backward_strip, (x, grad, k, grad_x, sums), start, stop)
+    _each_block(_backward_strip, (x, grad, k, grad_x), sums, rows, start, stop)
 
 
 @_part
@@ -247,16 +254,18 @@ def _moments_strip(zero, j, start, stop, x, near, sums):  # type: ignore[no-unty
 
 
 @_kernel
-def moments(x, near, sums, start, stop):  # type: ignore[no-untyped-def]
-    """Fill near (1, width), numbers near the means, and add to sums of x - near and of its squares.
+def moments(x, near, sums, rows, start, stop):  # type: ignore[no-untyped-def]
+    """Fill near, numbers near the means, and add to sums of x - near and of its squares.
 
     Squares of x itself would cancel. The mean of a sixteenth of the numbers lies at most four standard
     deviations off, so that here no more than a factor of 16 does.
     """
-    some = start + (stop - start + 15) // 16
-    _each_strip(_sum_strip, (x, near), start, some)
-    near /= np.float32(some - start)
-    _each_strip(_moments_strip, (x, near, sums), start, stop)
+    for first in range(start, stop, rows):
+        block, last = first // rows, min(first + rows, stop)
+        some = first + (last - first + 15) // 16
+        _each_strip(_sum_strip, (x, near[block]), first, some)
+        near[block] /= np.float32(some - first)
+        _each_strip(_moments_strip, (x, near[block], sums[block]), first, last)
 
 
 @_part
@@ -288,13 +297,13 @@ def _norm_sums_strip(zero, j, start, stop, x, residual, grad, k, grad_v, sums): 
 
 
 @_kernel
-def norm_sums(x, residual, grad, k, grad_v, sums, start, stop):  # type: ignore[no-untyped-def]
+def norm_sums(x, residual, grad, k, grad_v, sums, rows, start, stop):  # type: ignore[no-untyped-def]
     """Fill grad_v where there is a residual, whose gradient it is, and add to sums.
 
     They are of the gradient of v, of that times x - mean, and for leak, -sub and maxv.
     Reads LEAK, SUB, MAXV, SCALE, SHIFT, MEAN.
     """
-    _each_strip(_norm_sums_strip, (x, residual, grad, k, grad_v, sums), start, stop)
+    _each_block(_norm_sums_strip, (x, residual, grad, k, grad_v), sums, rows, start, stop)
 
 
 @_part
@@ -369,12 +378,12 @@ def _relu_sums_strip(zero, j, start, stop, x, y, grad, k, grad_v, sums):  # type
 
 
 @_kernel
-def relu_sums(x, y, grad, k, grad_v, sums, start, stop):  # type: ignore[no-untyped-def]
+def relu_sums(x, y, grad, k, grad_v, sums, rows, start, stop):  # type: ignore[no-untyped-def]
     """Add to sums of the gradient of v and of that times x - mean; where y is given, fill grad_v.
 
     y is needed where v has a residual. Reads SCALE, SHIFT, MEAN.
     """
-    _each_strip(_relu_sums_strip, (x, y, grad, k, grad_v, sums), start, stop)
+    _each_block(_relu_sums_strip, (x, y, grad, k, grad_v), sums, rows, start, stop)
 
 
 @_part
@@ -395,13 +404,13 @@ def relu_backward(x, grad, k, grad_x, start, stop):  # type: ignore[no-untyped-d
 
 def specialisations(x: Any) -> list[compiling.Specialisation]:
     """All kernels with the types they are called with, for arrays of the type x."""
-    k, rows = float32[:, ::1], (intp, intp)
+    k, sums, rows = float32[:, ::1], float32[:, :, ::1], (intp, intp)
     return [
-        (backward, (x, x, k, x, k, *rows)),
-        (moments, (x, k, k, *rows)),
+        (backward, (x, x, k, x, sums, intp, *rows)),
+        (moments, (x, sums, sums, intp, *rows)),
         *((kernel, (x, added, k, x, *rows)) for kernel in (forward, relu_forward) for added in (none, x)),
         *(
-            (kernel, (x, more, x, k, more, k, *rows))
+            (kernel, (x, more, x, k, more, sums, intp, *rows))
             for kernel in (norm_sums, relu_sums)
             for more in (none, x)
         ),

@@ -9,7 +9,6 @@ them took a block.
 """
 
 import ctypes
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,7 +24,10 @@ from lrelu_bench.activations.kernels import columns, compiling, planes
 Array = np.ndarray[Any, Any]
 
 BLOCK = 1 << 17
-"""Elements in a block: few enough to stay in a core's cache between two passes over them."""
+"""Elements in a block, which has sums of its own."""
+
+_TURNS = 4
+"""Turns for each thread: before each it waits for Python's lock, and at the end for the slowest thread."""
 
 _ELEMENTS = {np.dtype(np.float32): float32, np.dtype(np.uint16): uint16}
 
@@ -53,34 +55,34 @@ def _make_ready(dtype: np.dtype[Any]) -> None:
 
 def forward(x: Array, k: Array, y: Array, residual: Array | None, threads: int) -> None:
     """Fill y (rows, width) with the general form."""
-    _each_block(x, threads, lambda b, start, stop: columns.forward(x, residual, k, y, start, stop))
+    _share(x, threads, lambda start, stop: columns.forward(x, residual, k, y, start, stop))
 
 
 def relu_forward(x: Array, k: Array, y: Array, residual: Array | None, threads: int) -> None:
     """Fill y (rows, width) with the ReLU."""
-    _each_block(x, threads, lambda b, start, stop: columns.relu_forward(x, residual, k, y, start, stop))
+    _share(x, threads, lambda start, stop: columns.relu_forward(x, residual, k, y, start, stop))
 
 
 def backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> Array:
     """Fill grad_x; return the sums over rows for leak, -sub and maxv, float64 (3, width)."""
     sums = _block_sums(x, 3, x.shape[1])
-    _each_block(x, threads, lambda b, start, stop: columns.backward(x, grad, k, grad_x, sums[b], start, stop))
+    _share(x, threads, lambda start, stop: columns.backward(x, grad, k, grad_x, sums, _rows(x), start, stop))
     return _total(sums)
 
 
 def forward_planes(x: Array, k: Array, y: Array, threads: int) -> None:
     """Fill y (planes, length)."""
-    _each_block(x, threads, lambda b, start, stop: planes.forward_planes(x, k, y, start, stop))
+    _share(x, threads, lambda start, stop: planes.forward_planes(x, k, y, start, stop))
 
 
 def backward_planes(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> Array:
     """Fill grad_x; return the sums over planes for leak, -sub and maxv, float64 (3, channels)."""
     sums = _block_sums(x, 3, k.shape[1])
 
-    def work(b: int, start: int, stop: int) -> None:
-        planes.backward_planes(x, grad, k, grad_x, sums[b], start, stop)
+    def work(start: int, stop: int) -> None:
+        planes.backward_planes(x, grad, k, grad_x, sums, _rows(x), start, stop)
 
-    _each_block(x, threads, work)
+    _share(x, threads, work)
     return _total(sums)
 
 
@@ -90,7 +92,7 @@ def moments(x: Array, channels: int, threads: int) -> tuple[Array, Array]:
     The blocks' moments are joined as in Chan, Golub & LeVeque 1983.
     """
     near, sums = _block_sums(x, 1, x.shape[1]), _block_sums(x, 2, x.shape[1])
-    _each_block(x, threads, lambda b, start, stop: columns.moments(x, near[b], sums[b], start, stop))
+    _share(x, threads, lambda start, stop: columns.moments(x, near, sums, _rows(x), start, stop))
     counts = np.diff([*range(0, len(x), _rows(x)), len(x)]).astype(np.float64)[:, None, None]
     middles, found, squares = (
         part.astype(np.float64).reshape(len(counts), -1, channels) for part in (near, sums[:, 0], sums[:, 1])
@@ -113,10 +115,10 @@ def norm_sums(
     """
     sums = _block_sums(x, 5, x.shape[1])
 
-    def work(b: int, start: int, stop: int) -> None:
-        columns.norm_sums(x, residual, grad, k, grad_v, sums[b], start, stop)
+    def work(start: int, stop: int) -> None:
+        columns.norm_sums(x, residual, grad, k, grad_v, sums, _rows(x), start, stop)
 
-    _each_block(x, threads, work)
+    _share(x, threads, work)
     return _total(sums)
 
 
@@ -124,10 +126,10 @@ def relu_sums(x: Array, y: Array | None, grad: Array, k: Array, grad_v: Array | 
     """Fill grad_v where v has a residual, and y is given; return the first two of `norm_sums`."""
     sums = _block_sums(x, 2, x.shape[1])
 
-    def work(b: int, start: int, stop: int) -> None:
-        columns.relu_sums(x, y, grad, k, grad_v, sums[b], start, stop)
+    def work(start: int, stop: int) -> None:
+        columns.relu_sums(x, y, grad, k, grad_v, sums, _rows(x), start, stop)
 
-    _each_block(x, threads, work)
+    _share(x, threads, work)
     return _total(sums)
 
 
@@ -136,21 +138,21 @@ def relu_sums(x: Array, y: Array | None, grad: Array, k: Array, grad_v: Array | 
 
 def norm_backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> None:
     """Fill grad_x behind the general form."""
-    _each_block(x, threads, lambda b, start, stop: columns.norm_backward(x, grad, k, grad_x, start, stop))
+    _share(x, threads, lambda start, stop: columns.norm_backward(x, grad, k, grad_x, start, stop))
 
 
 def norm_backward_of_v(x: Array, grad_v: Array, k: Array, grad_x: Array, threads: int) -> None:
     """Fill grad_x behind any activation."""
 
-    def work(b: int, start: int, stop: int) -> None:
+    def work(start: int, stop: int) -> None:
         columns.norm_backward_of_v(x, grad_v, k, grad_x, start, stop)
 
-    _each_block(x, threads, work)
+    _share(x, threads, work)
 
 
 def relu_backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> None:
     """Fill grad_x behind the ReLU."""
-    _each_block(x, threads, lambda b, start, stop: columns.relu_backward(x, grad, k, grad_x, start, stop))
+    _share(x, threads, lambda start, stop: columns.relu_backward(x, grad, k, grad_x, start, stop))
 
 
 def _rows(x: Array) -> int:
@@ -168,27 +170,29 @@ def _total(sums: Array) -> Array:
     return total
 
 
-def _each_block(x: Array, threads: int, work: Callable[[int, int, int], None]) -> None:
-    """Call work(block, start, stop) for every block; threads take the next block as they come free."""
+def _share(x: Array, threads: int, work: Callable[[int, int], None]) -> None:
+    """Call work(start, stop) for all rows, some blocks at a time; threads take the next as they come free."""
     _make_ready(x.dtype)
-    rows = _rows(x)
-    blocks = -(-len(x) // rows)
-    turns = itertools.count()  # `next` is one C call, so no two threads get the same block
+    blocks = -(-len(x) // _rows(x))
+    threads = min(threads, blocks)
+    rows = _rows(x) * -(-blocks // (_TURNS * threads if threads > 1 else 1))
+    starts = iter(range(0, len(x), rows))  # `next` is one C call, so no two threads get the same
     done: list[int] = []
     failures: list[BaseException] = []
 
     def take_turns(_: object = None) -> None:
         try:
-            while (block := next(turns)) < blocks:
-                work(block, block * rows, min(len(x), (block + 1) * rows))
-                done.append(block)
+            for start in starts:
+                stop = min(len(x), start + rows)
+                work(start, stop)
+                done.append(stop - start)
         except BaseException as error:  # OpenMP hands nothing on, Ctrl-C included
             failures.append(error)
 
-    _run_on(min(threads, blocks), take_turns)
+    _run_on(threads, take_turns)
     if failures:
         raise failures[0]
-    if len(done) != blocks:
+    if sum(done) != len(x):
         # Ctrl-C fell outside of the loop; what was not computed must not be used.
         raise KeyboardInterrupt
 

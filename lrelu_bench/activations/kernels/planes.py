@@ -69,7 +69,7 @@ def forward_planes(x, k, y, start, stop):  # type: ignore[no-untyped-def]
 
 
 @_reordering
-def backward_planes(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped-def]
+def backward_planes(x, grad, k, grad_x, sums, rows, start, stop):  # type: ignore[no-untyped-def]
     """Fill grad_x, and add to sums for leak, -sub and maxv, of each channel."""
     for i in range(start, stop):
         c = i % k.shape[1]
@@ -84,12 +84,12 @@ def backward_planes(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-u
             for_maxv += g if capped else _ZERO
             grad_v = passed if v > _ZERO else leak * passed
             grad_x[i, j] = _as_in(grad_x, grad_v)
-        sums[0, c] += for_leak
-        sums[1, c] += for_sub
-        sums[2, c] += for_maxv
+        sums[i // rows, 0, c] += for_leak
+        sums[i // rows, 1, c] += for_sub
+        sums[i // rows, 2, c] += for_maxv
 
 
 def specialisations(x: Any) -> list[compiling.Specialisation]:
     """All kernels with the types they are called with, for arrays of the type x."""
-    k, rows = float32[:, ::1], (intp, intp)
-    return [(forward_planes, (x, k, x, *rows)), (backward_planes, (x, x, k, x, k, *rows))]
+    k, sums, rows = float32[:, ::1], float32[:, :, ::1], (intp, intp)
+    return [(forward_planes, (x, k, x, *rows)), (backward_planes, (x, x, k, x, sums, intp, *rows))]
