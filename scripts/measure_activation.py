@@ -1,9 +1,11 @@
-"""What an activation costs: whole training steps with the learned one, with its plain formula, and with ReLU.
+"""What an activation costs: whole training steps with ReLU, with the learned one, and with its plain formula.
 
-One net per variant, the same batch, seed and precision; blocks of steps take turns in rotating order, and a
-second ReLU net gives the noise floor (A/A). A step is forward, backward and optimizer on a batch that is
-ready. Peak memory is measured first, in a process per variant, and on a CPU the learned one's also where
-Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well. Prints Markdown.
+All are set beside torch's ReLU, in place behind torch's batch norm; `relu` is the product's, on a CPU one
+pass with the batch norm. One net per variant, the same batch, seed and precision; blocks of steps take turns
+in rotating order, and a second net with torch's ReLU gives the noise floor (A/A). A step is forward, backward
+and optimizer on a batch that is ready. Peak memory is measured first, in a process per variant, and on a CPU
+the learned one's also where Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well.
+Prints Markdown.
 
 Example: python scripts/measure_activation.py --blocks 9 --steps 3
 """
@@ -33,8 +35,19 @@ from lrelu_bench.models import xresnet
 from lrelu_bench.training import cpu
 from lrelu_bench.training.precision import Compute, choose_compute
 
-VARIANTS = ("relu", "relu again", "learned_relu", "plain formula")
+REFERENCE = "torch's relu"
+VARIANTS = (REFERENCE, f"{REFERENCE} again", "relu", "learned_relu", "plain formula")
 SIZE = 128
+
+
+def factory_of(variant: str) -> Callable[[int], nn.Module]:
+    """What makes a variant's activations."""
+    if variant.startswith(REFERENCE):
+        # No class of the product's, which would be computed together with the norm.
+        return lambda channels: nn.ReLU(inplace=True)
+    if variant == "plain formula":
+        return lambda channels: PlainFormula(channels, **Activation(name="learned_relu").constants)
+    return activation_factory(Activation.model_validate(variant))
 
 
 class Stepper:
@@ -42,13 +55,7 @@ class Stepper:
 
     def __init__(self, variant: str, arch: str, batch: int, compute: Compute) -> None:
         torch.manual_seed(0)
-        name = variant.removesuffix(" again")
-        factory: Callable[[int], nn.Module] = (
-            (lambda channels: PlainFormula(channels, **Activation(name="learned_relu").constants))
-            if name == "plain formula"
-            else activation_factory(Activation.model_validate(name))
-        )
-        net = xresnet(arch, factory).to(compute.device).to(memory_format=torch.channels_last)
+        net = xresnet(arch, factory_of(variant)).to(compute.device).to(memory_format=torch.channels_last)
         self.net, self.compute = net.train(), compute
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
         images = torch.randn(batch, 3, SIZE, SIZE, device=compute.device)
@@ -107,8 +114,8 @@ def main() -> None:
         print(f"block {block + 1} of {options.blocks}", file=sys.stderr)
     report(options, compute, times, memory)
     if first_use is not None:
-        ratio = first_use[0] / memory["relu"][0]
-        print(f"\nlearned_relu, Numba's cache empty: peak {first_use[0] / 1e9:.3f} GB, {ratio:.3f} of relu")
+        peak, ratio = first_use[0] / 1e9, first_use[0] / memory[REFERENCE][0]
+        print(f"\nlearned_relu, Numba's cache empty: peak {peak:.3f} GB, {ratio:.3f} of {REFERENCE}")
     if compute.device.type == "cuda":
         report_kernels(compute)
 
@@ -149,7 +156,7 @@ def report(
     times: dict[str, list[float]],
     memory: dict[str, tuple[int, int]],
 ) -> None:
-    """Print ratios to ReLU with what they were measured on."""
+    """Print ratios to torch's ReLU with what they were measured on."""
     described = environment.describe()
     versions = ", ".join(f"{key} {value}" for key, value in described["versions"].items())
     device = described["gpu"]["name"] if compute.device.type == "cuda" else described["cpu"]
@@ -157,16 +164,15 @@ def report(
     print(f"- hardware: {device}; {described['cores']} cores, {described['threads']} threads")
     print(f"- versions: {versions}; commit {described['commit']}")
     print(f"- n = {options.blocks} blocks of {options.steps} steps each, in turns\n")
-    print(
-        "| activation | images/s | step, ratio to relu | peak memory | to relu | the batch's part | to relu |"
-    )
+    print(f"Ratios are to {REFERENCE}.\n")
+    print("| activation | images/s | step, ratio | peak memory | ratio | the batch's part | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for variant in VARIANTS:
         rate = options.batch * options.steps / median(times[variant])
-        ratios = [own / relu for own, relu in zip(times[variant], times["relu"], strict=True)]
+        ratios = [own / reference for own, reference in zip(times[variant], times[REFERENCE], strict=True)]
         kept = " | ".join(
-            f"{own / 1e9:.3f} GB | {own / relu:.3f}"
-            for own, relu in zip(memory[variant], memory["relu"], strict=True)
+            f"{own / 1e9:.3f} GB | {own / reference:.3f}"
+            for own, reference in zip(memory[variant], memory[REFERENCE], strict=True)
         )
         print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {kept} |")
 

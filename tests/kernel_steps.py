@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrelu_bench.activations.kernels import loops
+from lrelu_bench.activations.kernels import columns, loops
 
 started = []
 """The processes that were asked for to compile kernels."""
@@ -49,8 +49,8 @@ def values(array):
 def check(dtype):
     """Run every kernel, with and without a residual, on numbers whose results are exact."""
     x = stored([-2, 0, 1, 3], dtype)
-    k = np.zeros((9, 4), np.float32)
-    k[loops.LEAK], k[loops.SUB], k[loops.MAXV], k[loops.SCALE] = 0.5, 0.25, 2, 1
+    k = np.zeros((8, 4), np.float32)
+    k[columns.LEAK], k[columns.SUB], k[columns.MAXV], k[columns.SCALE] = 0.5, 0.25, 2, 1
     y, below, of_residual = (np.empty_like(x) for _ in range(3))
     mean, variance = loops.moments(x, 4, 1)
     assert mean.tolist() == [-2, 0, 1, 3]
@@ -59,13 +59,23 @@ def check(dtype):
         loops.forward(x, k, y, residual, 1)
         assert values(y) == [-1.25, -0.25, 0.75, 2]
         sums = loops.norm_sums(x, residual, x, k, into, 1)
-        assert sums[:3].tolist() == [[4, 0, 0, 0], [-2, 0, 1, 0], [0, 0, 0, 3]]
-        loops.norm_backward(x, residual, x, k, below, 1)
-        assert values(below) == [-1, 0, 1, 0]
+        assert sums[:2].tolist() == [[-1, 0, 1, 0], [2, 0, 1, 0]]
+        assert sums[2:].tolist() == [[4, 0, 0, 0], [-2, 0, 1, 0], [0, 0, 0, 3]]
     assert values(of_residual) == [-1, 0, 1, 0]
+    loops.norm_backward(x, x, k, below, 1)
+    assert values(below) == [-1, 0, 1, 0]
+    loops.norm_backward_of_v(x, of_residual, k, below, 1)
+    assert values(below) == [-1, 0, 1, 0]
+    for residual, output, into in ((None, None, None), (np.zeros_like(x), y, of_residual)):
+        loops.relu_forward(x, k, y, residual, 1)
+        assert values(y) == [0, 0, 1, 3]
+        assert loops.relu_sums(x, output, x, k, into, 1).tolist() == [[0, 0, 1, 3], [0, 0, 1, 9]]
+    assert values(of_residual) == [0, 0, 1, 3]
+    loops.relu_backward(x, x, k, below, 1)
+    assert values(below) == [0, 0, 1, 3]
     assert loops.backward(x, x, k, below, 1).sum(1).tolist() == [4, -1, 3]
     assert values(below) == [-1, 0, 1, 0]
-    one = k[:, :1].copy()
+    one = k[:3, :1].copy()
     loops.forward_planes(x, one, y, 1)
     assert values(y) == [-1.25, -0.25, 0.75, 2]
     assert loops.backward_planes(x, x, one, below, 1).sum(1).tolist() == [4, -1, 3]

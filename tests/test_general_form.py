@@ -77,7 +77,8 @@ ADVERSARIAL = [0.0, -0.0, 1.25, -2.5, 1e-40, -1e-40, 1e30, -1e30, torch.inf, -to
 @pytest.mark.parametrize("value", ADVERSARIAL)
 def test_adversarial_values_propagate_as_the_formulas(value, dtype, leak):
     # 1.25 - 0.25 ties with the cap of 1, in bf16 as well.
-    x = torch.full((2, 3, 2, 2), value, dtype=dtype)
+    # 48 pixels of 3 channels are rows of a whole strip of columns and some left over.
+    x = torch.full((8, 3, 2, 3), value, dtype=dtype).to(memory_format=torch.channels_last)
     inputs = [x, *(torch.full((3, 1, 1), v) for v in (leak, 0.25, 1.0))]
     own = gradients(general_relu, inputs, torch.full_like(x, 0.5))
     reference = gradients(formula, inputs, torch.full_like(x, 0.5), torch.float64)
@@ -103,18 +104,18 @@ def test_ctrl_c_in_a_kernel_is_raised_and_nothing_half_done_is_returned(on_torch
     if not on_torchs_team:
         monkeypatch.setattr(loops, "_torch_team", lambda: None)
 
-    def interrupted(block, start, stop):
-        if block == 3:
+    def interrupted(start, stop):
+        if start <= 3 * loops.BLOCK < stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        loops._each_block(np.empty((8 * loops.BLOCK, 1), np.uint8), 2, interrupted)
+        loops._share(np.empty((8 * loops.BLOCK, 1), np.uint8), 2, interrupted)
 
 
 def test_a_block_that_was_lost_outside_of_the_loop_is_noticed(monkeypatch):
     monkeypatch.setattr(loops, "_run_on", lambda threads, take_turns: None)
     with pytest.raises(KeyboardInterrupt):
-        loops._each_block(np.empty((4, 1), np.uint8), 1, lambda block, start, stop: None)
+        loops._share(np.empty((4, 1), np.uint8), 1, lambda start, stop: None)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 3, 0, 4)])

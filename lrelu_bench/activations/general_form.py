@@ -6,8 +6,8 @@ Half-precision inputs are computed on in float32 and rounded once; the gradients
 in float32. The output keeps x's dtype and memory format, so mixed precision stays mixed.
 
 `formula` says what is computed. Kernels compute it where they exist, reading each number once and keeping x
-alone; behind batch normalisation they keep what the normalisation keeps and nothing else. torch.compile gets
-the formula, which it fuses itself.
+alone; behind batch normalisation they keep what the normalisation keeps and nothing else, and the plain ReLU,
+the form's simplest case, has its own there. torch.compile gets the formula, which it fuses itself.
 
 Source: fast.ai course-v3, nb_06.py, GeneralRelu; the gradients are derived in the tests' float64 reference.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 Form = tuple[Tensor, Tensor, Tensor | None]
 """leak, sub and maxv: 0-d, or (C, 1, 1) for x of (N, C, H, W). No maxv, no cap."""
@@ -66,13 +67,20 @@ def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Ten
     arguments = (x, residual, norm.weight, norm.bias, leak, sub, maxv)
     if norm.training:
         return _NormGeneralReLU.apply(*arguments, norm)  # type: ignore[no-any-return]
-    from lrelu_bench.activations.kernels import cpu
+    return _evaluated(x, norm, residual, form)
 
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    invstd = (norm.running_var + norm.eps).rsqrt()
-    tracked = cpu.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
-    return cpu.norm_forward(x, residual, tracked, _flat(form))
+
+def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -> Tensor:
+    """``relu(norm(x) + residual)`` as `norm_general_relu` computes it.
+
+    As in torch's relu, a NaN stays one, and passes its gradient on.
+    """
+    if not _can_fuse(x, norm, None, residual):
+        normalised: Tensor = norm(x)
+        return F.relu_(normalised if residual is None else normalised + residual)
+    if norm.training:
+        return _NormReLU.apply(x, residual, norm.weight, norm.bias, norm)  # type: ignore[no-any-return]
+    return _evaluated(x, norm, residual, None)
 
 
 class _GeneralReLU(torch.autograd.Function):
@@ -112,9 +120,7 @@ class _NormGeneralReLU(torch.autograd.Function):
     ) -> Tensor:
         from lrelu_bench.activations.kernels import cpu
 
-        mean, var = cpu.moments(x)
-        _track(norm, mean, var, x.numel() // x.size(1))
-        invstd = (var + norm.eps).rsqrt()
+        mean, invstd = _statistics(x, norm)
         ctx.save_for_backward(x, residual, weight, bias, mean, invstd, leak, sub, maxv)
         return cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), _flat((leak, sub, maxv)))
 
@@ -129,6 +135,49 @@ class _NormGeneralReLU(torch.autograd.Function):
         return *of_tensors, *_shaped(sums, form), None
 
 
+class _NormReLU(torch.autograd.Function):
+    """The same with the plain ReLU; saves x, and behind a residual y, which the next layer keeps anyway."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d
+    ) -> Tensor:
+        from lrelu_bench.activations.kernels import cpu
+
+        mean, invstd = _statistics(x, norm)
+        y = cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), None)
+        ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, invstd)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from lrelu_bench.activations.kernels import cpu
+
+        x, y, *of_norm = ctx.saved_tensors
+        return *cpu.norm_relu_backward(x, y, grad, cpu.Norm(*of_norm)), None
+
+
+def _evaluated(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None, form: Form | None) -> Tensor:
+    """The fused pass of evaluation, with the general form or, without, the ReLU."""
+    from lrelu_bench.activations.kernels import cpu
+
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    invstd = (norm.running_var + norm.eps).rsqrt()
+    tracked = cpu.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
+    return cpu.norm_forward(x, residual, tracked, None if form is None else _flat(form))
+
+
+def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation of the batch; moves the norm's running statistics."""
+    from lrelu_bench.activations.kernels import cpu
+
+    mean, var = cpu.moments(x)
+    _track(norm, mean, var, x.numel() // x.size(1))
+    return mean, (var + norm.eps).rsqrt()
+
+
 @torch.no_grad()
 def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None:
     """Move the running statistics as `nn.BatchNorm2d` does: the variance unbiased."""
@@ -141,8 +190,9 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None
     norm.running_var.lerp_(var * (pixels / (pixels - 1)), norm.momentum)
 
 
-def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> bool:
-    if x.device.type != "cpu" or not _has_kernel(x, form):
+def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None) -> bool:
+    """Whether there are kernels for this, with the general form or, without, the ReLU."""
+    if x.device.type != "cpu" or not _has_kernel(x, form or ()):
         return False
     alike = residual is None or (
         residual.shape == x.shape and residual.dtype == x.dtype and residual.stride() == x.stride()
@@ -155,13 +205,13 @@ def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | No
         alike
         and plain
         and possible
-        and form[0].dim() == 3
+        and (form is None or form[0].dim() == 3)
         and norm.weight.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
     )
 
 
-def _has_kernel(x: Tensor, form: Form) -> bool:
+def _has_kernel(x: Tensor, form: tuple[Tensor | None, ...]) -> bool:
     given = [parameter for parameter in form if parameter is not None]
     # A tracer, and a tensor that only stands for one, have no memory to read.
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -169,7 +219,7 @@ def _has_kernel(x: Tensor, form: Form) -> bool:
         return False
     if not x.numel() or any(p.dtype != torch.float32 or p.shape != given[0].shape for p in given):
         return False
-    if given[0].dim() and (x.dim() != 4 or given[0].shape != (x.size(1), 1, 1)):
+    if given and given[0].dim() and (x.dim() != 4 or given[0].shape != (x.size(1), 1, 1)):
         return False
     compiler, dtypes = _COMPILERS.get(x.device.type, ("", ()))
     return x.dtype in dtypes and _installed(compiler)

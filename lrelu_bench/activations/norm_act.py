@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from lrelu_bench.activations.factory import ActivationFactory
-from lrelu_bench.activations.general_form import norm_general_relu
+from lrelu_bench.activations.fixed import ReLU
+from lrelu_bench.activations.general_form import norm_general_relu, norm_relu
 from lrelu_bench.activations.learned import LearnedReLU
 
 
@@ -27,15 +28,19 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         act = self.fused_act
-        if act is not None:
+        if isinstance(act, LearnedReLU):
             return norm_general_relu(x, self.norm, act.general_form(), residual)
+        if act is not None:
+            return norm_relu(x, self.norm, residual)
         normalised = self.norm(x)
         return self.act(normalised if residual is None else normalised + residual)  # type: ignore[no-any-return]
 
     @property
-    def fused_act(self) -> LearnedReLU | None:
+    def fused_act(self) -> LearnedReLU | ReLU | None:
         """The activation where a fused pass can compute it; its own forward is then not called."""
         # A user's subclass may compute something else from the same parameters.
         if isinstance(self.act, LearnedReLU) and type(self.act).forward is LearnedReLU.forward:
+            return self.act
+        if isinstance(self.act, ReLU) and type(self.act).forward is ReLU.forward:
             return self.act
         return None

@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,33 @@ TIMEOUT_S = 300
 """After which the other process counts as hanging: about a hundred times what it takes."""
 
 
-def load(specialisations: Iterable[Specialisation], source: Path, command: str) -> None:
+def kept(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: compiled by Numba with these options, and kept in its cache where it can be."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        compiled: Callable[..., None]
+        try:
+            compiled = numba.njit(cache=True, **options)(function)
+        except RuntimeError:
+            # No folder may be written to keep the machine code: every process compiles anew.
+            compiled = numba.njit(**options)(function)
+        return compiled
+
+    return decorate
+
+
+def part_of_others(**options: Any) -> Any:
+    """Decorator: compiled as a part of what calls it, and for Python not at all, which halves the time."""
+    compile_only: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(forceinline=True, **compile_only, **options)
+
+
+def load(specialisations: Iterable[Specialisation], sources: Sequence[Path], command: str) -> None:
     """Make kernels ready, compiled at most once on a machine, and keep nothing of the compiler's.
 
     Args:
         specialisations: all that is to be ready.
-        source: the kernels' file.
+        sources: the kernels' files.
         command: Python that compiles the same in another process.
     """
     wanted = list(specialisations)
@@ -39,17 +60,18 @@ def load(specialisations: Iterable[Specialisation], source: Path, command: str) 
     # Linux alone, where starting a process is cheap and its memory was measured.
     if folder is not None and sys.platform == "linux":
         with suppress(OSError):
-            _fill_cache(Path(folder), source, command)
+            _fill_cache(Path(folder), sources, command)
     for kernel, types in wanted:
         kernel.compile(types)
     llvm_pages.give_back()
 
 
-def _fill_cache(folder: Path, source: Path, command: str) -> None:
+def _fill_cache(folder: Path, sources: Sequence[Path], command: str) -> None:
     """Run the command, unless a marker beside Numba's cache says that it ran."""
-    marker = folder / f"{source.stem}-{_digest(command, *_host())[:16]}.compiled"
+    marker = folder / f"kernels-{_digest(command, *_host())[:16]}.compiled"
     # Of these, Numba's cache keeps the last one alone.
-    latest = _digest(numba.__version__, llvmlite.__version__, source.read_text(encoding="utf-8"))
+    texts = (source.read_text(encoding="utf-8") for source in sources)
+    latest = _digest(numba.__version__, llvmlite.__version__, *texts)
     known = marker.exists() and marker.read_bytes() == latest.encode()
     if not known and run(command):
         marker.write_bytes(latest.encode())

@@ -1,203 +1,33 @@
-"""Loops over the general form on the CPU that read each number once, compiled by Numba at first use.
+"""The kernels of `columns` and `planes` over whole arrays, in blocks and on several threads.
 
-    y = min(max(v, 0) + leak * min(v, 0) - sub, maxv)    v = scale * x + shift (+ residual)
-
-`scale` and `shift` are 1 and 0 for the activation alone, and batch normalisation's where the two are fused.
 PyTorch's operators would write every intermediate of the formula to memory and read it again, and keep some
 until the backward pass; memory is what a training step on a CPU waits for.
 
-Arrays are float32, or bfloat16 as uint16, of shape (rows, width); arithmetic is float32. The constants stand
-in a table of shape (constants, width), one per column; in the kernels named `planes`, of shape (constants,
-channels), and row i takes those of channel i modulo channels. Rows are worked on in blocks of a fixed number
-of elements, each with its own float32 sums, which are then added in float64 in the order of the blocks:
-results depend neither on the number of threads nor on which of them took a block.
+Rows are worked on in blocks of a fixed number of elements, each with its own float32 sums, which are then
+added in float64 in the order of the blocks: results depend neither on the number of threads nor on which of
+them took a block.
 """
 
 import ctypes
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import float32, intp, njit, none, uint16
-from numba.extending import overload
+from numba import float32, uint16
 
-from lrelu_bench.activations.kernels import compiling
+from lrelu_bench.activations.kernels import columns, compiling, planes
 
 Array = np.ndarray[Any, Any]
 
 BLOCK = 1 << 17
-"""Elements in a block: few enough to stay in a core's cache between two passes over them."""
+"""Elements in a block, which has sums of its own."""
 
-LEAK, SUB, MAXV, SCALE, SHIFT, MEAN, INVSTD, GRAD_MEAN, GRAD_SLOPE = range(9)
-"""Rows of the table of constants; each kernel says which it reads."""
-
-_ZERO = np.float32(0)
-_ONE_BELOW_HALF, _LOW_BIT, _SHIFT_16, _NAN = np.uint32(0x7FFF), np.uint32(1), np.uint32(16), np.uint16(0x7FC0)
-
-
-def _read(value: Any) -> Any:
-    raise NotImplementedError("compiled by Numba only")
-
-
-def _as_in(array: Any, value: Any) -> Any:
-    raise NotImplementedError("compiled by Numba only")
-
-
-@overload(_read)
-def _read_typed(value):  # type: ignore[no-untyped-def]
-    if value == uint16:
-        return lambda value: np.uint32(np.uint32(value) << _SHIFT_16).view(np.float32)
-    return lambda value: value
-
-
-@overload(_as_in)
-def _as_in_typed(array, value):  # type: ignore[no-untyped-def]
-    def rounded(array, value):  # type: ignore[no-untyped-def]
-        # To nearest, ties to even, as the hardware does; rounding up must not carry a NaN into infinity.
-        bits = np.float32(value).view(np.uint32)
-        even = np.uint32(np.uint32(bits >> _SHIFT_16) & _LOW_BIT)
-        up = np.uint32(np.uint32(bits + np.uint32(_ONE_BELOW_HALF + even)) >> _SHIFT_16)
-        return _NAN if np.isnan(value) else np.uint16(up)
-
-    return rounded if array.dtype == uint16 else lambda array, value: value
-
-
-# Options stand here, because Numba's cache compiles anew what changes in the kernels' own file.
-def _compile(function: Callable[..., None], reorder: bool = False) -> Callable[..., None]:
-    # Sums along a row are vectorised only where the compiler may reorder them; it does so once, here.
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"reassoc", "nsz"} if reorder else False,
-    }
-    compiled: Callable[..., None]
-    try:
-        compiled = njit(cache=True, **options)(function)
-    except RuntimeError:
-        # No folder may be written to keep the machine code: every process compiles anew.
-        compiled = njit(**options)(function)
-    return compiled
-
-
-_reordering = partial(_compile, reorder=True)
-
-
-# A ternary is given a name before it is passed on: as an argument, Numba compiles it to a slow branch.
-
-
-@_compile
-def _forward(x, residual, k, y, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            v = k[SCALE, j] * _read(x[i, j]) + k[SHIFT, j]
-            if residual is not None:
-                v += _read(residual[i, j])
-            bent = (v if v > _ZERO else k[LEAK, j] * v) - k[SUB, j]
-            out = k[MAXV, j] if bent > k[MAXV, j] else bent
-            y[i, j] = _as_in(y, out)
-
-
-@_compile
-def _backward(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            v, g = _read(x[i, j]), _read(grad[i, j])
-            capped = (v if v > _ZERO else k[LEAK, j] * v) - k[SUB, j] > k[MAXV, j]
-            passed = _ZERO if capped else g
-            sums[0, j] += passed * (_ZERO if v > _ZERO else v)
-            sums[1, j] += passed
-            sums[2, j] += g if capped else _ZERO
-            grad_v = passed if v > _ZERO else k[LEAK, j] * passed
-            grad_x[i, j] = _as_in(grad_x, grad_v)
-
-
-@_compile
-def _forward_planes(x, k, y, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        c = i % k.shape[1]
-        leak, sub, maxv = k[LEAK, c], k[SUB, c], k[MAXV, c]
-        for j in range(x.shape[1]):
-            v = _read(x[i, j])
-            bent = (v if v > _ZERO else leak * v) - sub
-            out = maxv if bent > maxv else bent
-            y[i, j] = _as_in(y, out)
-
-
-@_reordering
-def _backward_planes(x, grad, k, grad_x, sums, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        c = i % k.shape[1]
-        leak, sub, maxv = k[LEAK, c], k[SUB, c], k[MAXV, c]
-        for_leak = for_sub = for_maxv = _ZERO
-        for j in range(x.shape[1]):
-            v, g = _read(x[i, j]), _read(grad[i, j])
-            capped = (v if v > _ZERO else leak * v) - sub > maxv
-            passed = _ZERO if capped else g
-            for_leak += passed * (_ZERO if v > _ZERO else v)
-            for_sub += passed
-            for_maxv += g if capped else _ZERO
-            grad_v = passed if v > _ZERO else leak * passed
-            grad_x[i, j] = _as_in(grad_x, grad_v)
-        sums[0, c] += for_leak
-        sums[1, c] += for_sub
-        sums[2, c] += for_maxv
-
-
-@_compile
-def _moments(x, mean, squares, start, stop):  # type: ignore[no-untyped-def]
-    mean[:] = _ZERO
-    squares[:] = _ZERO
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            mean[j] += _read(x[i, j])
-    mean /= np.float32(stop - start)
-    # A second pass over the block, which is in the cache: sums of squares would cancel.
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            squares[j] += (_read(x[i, j]) - mean[j]) ** 2
-
-
-@_compile
-def _norm_sums(x, residual, grad, k, grad_residual, sums, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            c, g = _read(x[i, j]), _read(grad[i, j])
-            v = k[SCALE, j] * c + k[SHIFT, j]
-            if residual is not None:
-                v += _read(residual[i, j])
-            capped = (v if v > _ZERO else k[LEAK, j] * v) - k[SUB, j] > k[MAXV, j]
-            passed = _ZERO if capped else g
-            sums[0, j] += passed * (_ZERO if v > _ZERO else v)
-            sums[1, j] += passed
-            sums[2, j] += g if capped else _ZERO
-            grad_v = passed if v > _ZERO else k[LEAK, j] * passed
-            sums[3, j] += grad_v
-            sums[4, j] += grad_v * ((c - k[MEAN, j]) * k[INVSTD, j])
-            if residual is not None:
-                grad_residual[i, j] = _as_in(grad_residual, grad_v)
-
-
-@_compile
-def _norm_backward(x, residual, grad, k, grad_x, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        for j in range(x.shape[1]):
-            c, g = _read(x[i, j]), _read(grad[i, j])
-            v = k[SCALE, j] * c + k[SHIFT, j]
-            if residual is not None:
-                v += _read(residual[i, j])
-            capped = (v if v > _ZERO else k[LEAK, j] * v) - k[SUB, j] > k[MAXV, j]
-            passed = _ZERO if capped else g
-            grad_v = passed if v > _ZERO else k[LEAK, j] * passed
-            normal = (c - k[MEAN, j]) * k[INVSTD, j]
-            grad_x[i, j] = _as_in(
-                grad_x, k[SCALE, j] * (grad_v - k[GRAD_MEAN, j] - normal * k[GRAD_SLOPE, j])
-            )
-
+_TURNS = 4
+"""Turns for each thread: before each it waits for Python's lock, and at the end for the slowest thread."""
 
 _ELEMENTS = {np.dtype(np.float32): float32, np.dtype(np.uint16): uint16}
 
@@ -210,17 +40,8 @@ def compile_for(dtype: np.dtype[Any]) -> None:
 
 def _specialisations(dtype: np.dtype[Any]) -> list[compiling.Specialisation]:
     """All kernels with the types they are called with; for others, Numba would compile them at the call."""
-    x, k, rows = _ELEMENTS[dtype][:, ::1], float32[:, ::1], (intp, intp)
-    sums, of_block = k, float32[::1]
-    return [
-        (_forward_planes, (x, k, x, *rows)),
-        (_backward_planes, (x, x, k, x, sums, *rows)),
-        (_backward, (x, x, k, x, sums, *rows)),
-        (_moments, (x, of_block, of_block, *rows)),
-        *((_forward, (x, residual, k, x, *rows)) for residual in (none, x)),
-        *((_norm_sums, (x, residual, x, k, residual, sums, *rows)) for residual in (none, x)),
-        *((_norm_backward, (x, residual, x, k, x, *rows)) for residual in (none, x)),
-    ]
+    x = _ELEMENTS[dtype][:, ::1]
+    return [*columns.specialisations(x), *planes.specialisations(x)]
 
 
 @cache
@@ -228,36 +49,40 @@ def _make_ready(dtype: np.dtype[Any]) -> None:
     """Load all kernels at the first use of one: later, tensors kept for the backward pass fill the memory."""
     if dtype in _ELEMENTS:
         command = f"import numpy, {__name__} as loops; loops.compile_for(numpy.dtype({dtype.name!r}))"
-        compiling.load(_specialisations(dtype), Path(__file__), command)
+        sources = [Path(module.__file__ or "") for module in (columns, planes)]
+        compiling.load(_specialisations(dtype), sources, command)
 
 
 def forward(x: Array, k: Array, y: Array, residual: Array | None, threads: int) -> None:
-    """Fill y (rows, width). Reads LEAK, SUB, MAXV, SCALE, SHIFT."""
-    _each_block(x, threads, lambda b, start, stop: _forward(x, residual, k, y, start, stop))
+    """Fill y (rows, width) with the general form."""
+    _share(x, threads, lambda start, stop: columns.forward(x, residual, k, y, start, stop))
+
+
+def relu_forward(x: Array, k: Array, y: Array, residual: Array | None, threads: int) -> None:
+    """Fill y (rows, width) with the ReLU."""
+    _share(x, threads, lambda start, stop: columns.relu_forward(x, residual, k, y, start, stop))
 
 
 def backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> Array:
-    """Fill grad_x; return the sums over rows for leak, -sub and maxv, float64 (3, width).
-
-    Reads LEAK, SUB, MAXV.
-    """
+    """Fill grad_x; return the sums over rows for leak, -sub and maxv, float64 (3, width)."""
     sums = _block_sums(x, 3, x.shape[1])
-    _each_block(x, threads, lambda b, start, stop: _backward(x, grad, k, grad_x, sums[b], start, stop))
+    _share(x, threads, lambda start, stop: columns.backward(x, grad, k, grad_x, sums, _rows(x), start, stop))
     return _total(sums)
 
 
 def forward_planes(x: Array, k: Array, y: Array, threads: int) -> None:
-    """Fill y (planes, length). Reads LEAK, SUB, MAXV."""
-    _each_block(x, threads, lambda b, start, stop: _forward_planes(x, k, y, start, stop))
+    """Fill y (planes, length)."""
+    _share(x, threads, lambda start, stop: planes.forward_planes(x, k, y, start, stop))
 
 
 def backward_planes(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> Array:
-    """Fill grad_x; return the sums over planes for leak, -sub and maxv, float64 (3, channels).
-
-    Reads LEAK, SUB, MAXV.
-    """
+    """Fill grad_x; return the sums over planes for leak, -sub and maxv, float64 (3, channels)."""
     sums = _block_sums(x, 3, k.shape[1])
-    _each_block(x, threads, lambda b, start, stop: _backward_planes(x, grad, k, grad_x, sums[b], start, stop))
+
+    def work(start: int, stop: int) -> None:
+        planes.backward_planes(x, grad, k, grad_x, sums, _rows(x), start, stop)
+
+    _share(x, threads, work)
     return _total(sums)
 
 
@@ -266,37 +91,68 @@ def moments(x: Array, channels: int, threads: int) -> tuple[Array, Array]:
 
     The blocks' moments are joined as in Chan, Golub & LeVeque 1983.
     """
-    found = _block_sums(x, 2, x.shape[1])
-    _each_block(x, threads, lambda b, start, stop: _moments(x, found[b, 0], found[b, 1], start, stop))
+    near, sums = _block_sums(x, 1, x.shape[1]), _block_sums(x, 2, x.shape[1])
+    _share(x, threads, lambda start, stop: columns.moments(x, near, sums, _rows(x), start, stop))
     counts = np.diff([*range(0, len(x), _rows(x)), len(x)]).astype(np.float64)[:, None, None]
-    means, squares = (found[:, i].astype(np.float64).reshape(len(counts), -1, channels) for i in (0, 1))
-    pixels = counts.sum() * means.shape[1]
-    mean = (counts * means).sum((0, 1)) / pixels
-    return mean, (squares + counts * (means - mean) ** 2).sum((0, 1)) / pixels
+    middles, found, squares = (
+        part.astype(np.float64).reshape(len(counts), -1, channels) for part in (near, sums[:, 0], sums[:, 1])
+    )
+    pixels = counts.sum() * middles.shape[1]
+    # Of numbers that are not finite, nothing is; the training says so.
+    with np.errstate(invalid="ignore", over="ignore"):
+        means = middles + found / counts
+        mean = (counts * means).sum((0, 1)) / pixels
+        squares = np.maximum(squares - found**2 / counts, 0) + counts * (means - mean) ** 2
+        return mean, squares.sum((0, 1)) / pixels
 
 
 def norm_sums(
-    x: Array, residual: Array | None, grad: Array, k: Array, grad_residual: Array | None, threads: int
+    x: Array, residual: Array | None, grad: Array, k: Array, grad_v: Array | None, threads: int
 ) -> Array:
-    """Fill grad_residual; return sums over rows, float64 (5, width).
+    """Fill grad_v where there is a residual; return sums over rows, float64 (5, width).
 
-    They are for leak, -sub and maxv, then of the gradient of v, and of that times the normalised x.
-    Reads LEAK, SUB, MAXV, SCALE, SHIFT, MEAN, INVSTD.
+    They are of the gradient of v, of that times x - mean, and for leak, -sub and maxv.
     """
     sums = _block_sums(x, 5, x.shape[1])
 
-    def work(b: int, start: int, stop: int) -> None:
-        _norm_sums(x, residual, grad, k, grad_residual, sums[b], start, stop)
+    def work(start: int, stop: int) -> None:
+        columns.norm_sums(x, residual, grad, k, grad_v, sums, _rows(x), start, stop)
 
-    _each_block(x, threads, work)
+    _share(x, threads, work)
     return _total(sums)
 
 
-def norm_backward(
-    x: Array, residual: Array | None, grad: Array, k: Array, grad_x: Array, threads: int
-) -> None:
-    """Fill grad_x, the gradient through batch normalisation in training. Reads all constants."""
-    _each_block(x, threads, lambda b, start, stop: _norm_backward(x, residual, grad, k, grad_x, start, stop))
+def relu_sums(x: Array, y: Array | None, grad: Array, k: Array, grad_v: Array | None, threads: int) -> Array:
+    """Fill grad_v where v has a residual, and y is given; return the first two of `norm_sums`."""
+    sums = _block_sums(x, 2, x.shape[1])
+
+    def work(start: int, stop: int) -> None:
+        columns.relu_sums(x, y, grad, k, grad_v, sums, _rows(x), start, stop)
+
+    _share(x, threads, work)
+    return _total(sums)
+
+
+# The gradient through batch normalisation in training, given that of y without a residual, or that of v.
+
+
+def norm_backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> None:
+    """Fill grad_x behind the general form."""
+    _share(x, threads, lambda start, stop: columns.norm_backward(x, grad, k, grad_x, start, stop))
+
+
+def norm_backward_of_v(x: Array, grad_v: Array, k: Array, grad_x: Array, threads: int) -> None:
+    """Fill grad_x behind any activation."""
+
+    def work(start: int, stop: int) -> None:
+        columns.norm_backward_of_v(x, grad_v, k, grad_x, start, stop)
+
+    _share(x, threads, work)
+
+
+def relu_backward(x: Array, grad: Array, k: Array, grad_x: Array, threads: int) -> None:
+    """Fill grad_x behind the ReLU."""
+    _share(x, threads, lambda start, stop: columns.relu_backward(x, grad, k, grad_x, start, stop))
 
 
 def _rows(x: Array) -> int:
@@ -309,31 +165,34 @@ def _block_sums(x: Array, kinds: int, width: int) -> Array:
 
 
 def _total(sums: Array) -> Array:
-    total: Array = sums.sum(0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        total: Array = sums.sum(0, dtype=np.float64)
     return total
 
 
-def _each_block(x: Array, threads: int, work: Callable[[int, int, int], None]) -> None:
-    """Call work(block, start, stop) for every block; threads take the next block as they come free."""
+def _share(x: Array, threads: int, work: Callable[[int, int], None]) -> None:
+    """Call work(start, stop) for all rows, some blocks at a time; threads take the next as they come free."""
     _make_ready(x.dtype)
-    rows = _rows(x)
-    blocks = -(-len(x) // rows)
-    turns = itertools.count()  # `next` is one C call, so no two threads get the same block
+    blocks = -(-len(x) // _rows(x))
+    threads = min(threads, blocks)
+    rows = _rows(x) * -(-blocks // (_TURNS * threads if threads > 1 else 1))
+    starts = iter(range(0, len(x), rows))  # `next` is one C call, so no two threads get the same
     done: list[int] = []
     failures: list[BaseException] = []
 
     def take_turns(_: object = None) -> None:
         try:
-            while (block := next(turns)) < blocks:
-                work(block, block * rows, min(len(x), (block + 1) * rows))
-                done.append(block)
+            for start in starts:
+                stop = min(len(x), start + rows)
+                work(start, stop)
+                done.append(stop - start)
         except BaseException as error:  # OpenMP hands nothing on, Ctrl-C included
             failures.append(error)
 
-    _run_on(min(threads, blocks), take_turns)
+    _run_on(threads, take_turns)
     if failures:
         raise failures[0]
-    if len(done) != blocks:
+    if sum(done) != len(x):
         # Ctrl-C fell outside of the loop; what was not computed must not be used.
         raise KeyboardInterrupt
 
