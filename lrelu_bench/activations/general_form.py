@@ -59,20 +59,27 @@ def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Ten
         form: leak, sub and maxv.
         residual: of x's shape and dtype, or nothing.
     """
-    if not _can_fuse(x, norm, form, residual):
-        normalised: Tensor = norm(x)
-        return general_relu(normalised if residual is None else normalised + residual, *form)
+    fuse = _can_fuse(x, norm, form, residual) and _pays(x, form)
+    return (_fused if fuse else _unfused)(x, norm, form, residual)
+
+
+def _unfused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
+    normalised: Tensor = norm(x)
+    return general_relu(normalised if residual is None else normalised + residual, *form)
+
+
+def _fused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
     leak, sub, maxv = form
     arguments = (x, residual, norm.weight, norm.bias, leak, sub, maxv)
     if norm.training:
         return _NormGeneralReLU.apply(*arguments, norm)  # type: ignore[no-any-return]
-    from lrelu_bench.activations.kernels import cpu
-
     assert norm.running_mean is not None
     assert norm.running_var is not None
     invstd = (norm.running_var + norm.eps).rsqrt()
-    tracked = cpu.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
-    return cpu.norm_forward(x, residual, tracked, _flat(form))
+    kernels = _norm_kernels(x)
+    tracked = kernels.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
+    y: Tensor = kernels.norm_forward(x, residual, tracked, _flat(form))
+    return y
 
 
 class _GeneralReLU(torch.autograd.Function):
@@ -110,23 +117,32 @@ class _NormGeneralReLU(torch.autograd.Function):
         maxv: Tensor | None,
         norm: nn.BatchNorm2d,
     ) -> Tensor:
-        from lrelu_bench.activations.kernels import cpu
-
-        mean, var = cpu.moments(x)
-        _track(norm, mean, var, x.numel() // x.size(1))
-        invstd = (var + norm.eps).rsqrt()
+        kernels = _norm_kernels(x)
+        mean, invstd = _statistics(x, norm)
         ctx.save_for_backward(x, residual, weight, bias, mean, invstd, leak, sub, maxv)
-        return cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), _flat((leak, sub, maxv)))
+        of_batch = kernels.Norm(weight, bias, mean, invstd)
+        y: Tensor = kernels.norm_forward(x, residual, of_batch, _flat((leak, sub, maxv)))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from lrelu_bench.activations.kernels import cpu
-
         x, residual, weight, bias, mean, invstd, *form = ctx.saved_tensors
-        norm = cpu.Norm(weight, bias, mean, invstd)
-        *of_tensors, sums = cpu.norm_backward(x, residual, grad, norm, _flat(form))
+        kernels = _norm_kernels(x)
+        norm = kernels.Norm(weight, bias, mean, invstd)
+        *of_tensors, sums = kernels.norm_backward(x, residual, grad, norm, _flat(form))
         return *of_tensors, *_shaped(sums, form), None
+
+
+def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation of the batch; moves the norm's running statistics."""
+    kernels = _norm_kernels(x)
+    if x.device.type == "cuda":
+        tracked: tuple[Tensor, Tensor] = kernels.tracked_moments(x, norm)
+        return tracked
+    mean, var = kernels.moments(x)
+    _track(norm, mean, var, x.numel() // x.size(1))
+    return mean, (var + norm.eps).rsqrt()
 
 
 @torch.no_grad()
@@ -142,7 +158,7 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None
 
 
 def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> bool:
-    if x.device.type != "cpu" or not _has_kernel(x, form):
+    if not _has_kernel(x, form):
         return False
     alike = residual is None or (
         residual.shape == x.shape and residual.dtype == x.dtype and residual.stride() == x.stride()
@@ -159,6 +175,16 @@ def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | No
         and norm.weight.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def _pays(x: Tensor, form: Form) -> bool:
+    """Whether the fused pass is the faster one: always on a CPU; on CUDA it is measured once."""
+    if x.device.type != "cuda":
+        return True
+    from lrelu_bench.activations.kernels import choosing
+
+    parameters = sum(parameter is not None for parameter in form)
+    return choosing.fused_is_faster(x.device, x.dtype, parameters, _fused, _unfused)
 
 
 def _has_kernel(x: Tensor, form: Form) -> bool:
@@ -195,6 +221,15 @@ def _kernels(x: Tensor) -> ModuleType:
     from lrelu_bench.activations.kernels import cpu
 
     return cpu
+
+
+def _norm_kernels(x: Tensor) -> ModuleType:
+    """Those with batch normalisation."""
+    if x.device.type == "cuda":
+        from lrelu_bench.activations.kernels import cuda_norm
+
+        return cuda_norm
+    return _kernels(x)
 
 
 def _flat(form: Any) -> Any:
