@@ -1,9 +1,12 @@
 """The choice between a fused pass and torch's operators, with the times made up."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from lrelu_bench.activations.general_form import _fused, _unfused
+from lrelu_bench.activations import general_form
+from lrelu_bench.activations.general_form import fused, unfused
 from lrelu_bench.activations.kernels import choosing
 
 CPU = torch.device("cpu")
@@ -36,7 +39,7 @@ class Clock:
         self.asked.append(self.called[-1][0])
         return next(self.times[self.asked[-1]])
 
-    def answer(self, parameters=3, dtype=torch.float32, fused=_fused, unfused=_unfused):
+    def answer(self, parameters=3, dtype=torch.float32, fused=fused, unfused=unfused):
         sites = self.site("fused", fused), self.site("unfused", unfused)
         return choosing.fused_is_faster(CPU, dtype, parameters, *sites, self)
 
@@ -120,11 +123,23 @@ def test_both_compute_the_same():
         return keep
 
     clock = Clock(fused=forever(1.0), unfused=forever(2.0))
-    clock.answer(fused=kept("fused", _fused), unfused=kept("unfused", _unfused))
+    clock.answer(fused=kept("fused", fused), unfused=kept("unfused", unfused))
     assert type(outputs["fused"][0].grad_fn).__name__ == "_NormGeneralReLUBackward"
     for ours, theirs in zip(outputs["fused"], outputs["unfused"], strict=True):
         assert ours.std() > 0.1
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("capped", "parameters"), [(True, 3), (False, 2)])
+def test_a_site_asks_on_cuda_alone(capped, parameters, monkeypatch):
+    asked = []
+    monkeypatch.setattr(choosing, "fused_is_faster", lambda *question: asked.append(question))
+    form = [torch.ones(4, 1, 1)] * parameters + [None] * (not capped)
+    assert general_form._pays(torch.ones(2, 4, 3, 3), form)
+    assert not asked
+    on_cuda = SimpleNamespace(device=torch.device("cuda", 1), dtype=torch.float16)
+    assert not general_form._pays(on_cuda, form)
+    assert asked == [(on_cuda.device, torch.float16, parameters, fused, unfused)]
 
 
 def test_torchs_generator_is_left_where_it_was():

@@ -238,7 +238,7 @@ def test_interpreted_kernels_serve_the_net_as_the_cpus_do(training, monkeypatch)
         if training:
             leaves = [leaf.requires_grad_() for leaf in leaves]
         with torch.set_grad_enabled(training):
-            y = general_form._fused(leaves[0], module, tuple(leaves[2:]), leaves[1])
+            y = general_form.fused(leaves[0], module, tuple(leaves[2:]), leaves[1])
         wanted = [*leaves, module.weight, module.bias]
         found = torch.autograd.grad(y, wanted, grad) if training else ()
         results.append([y.detach(), *found, *statistics(module)])
@@ -264,6 +264,10 @@ def test_the_triton_programs_as_python_on_the_cpu():
     assert done.returncode == 0, done.stdout
     # Nothing of them was skipped: each has run somewhere.
     assert "skipped" not in done.stdout
+
+
+def cut_of(rows, width):
+    return cuda_norm._Cut.of(torch.empty((1, width, rows, 1), device="meta"))
 
 
 def pointers(dtype):
@@ -303,7 +307,7 @@ def test_tritons_compiler_takes_the_programs_and_reads_whole_vectors(kind, added
     # The interpreter runs as Python what the compiler may refuse.
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     flags = {"BENT": kind != "relu", "CAPPED": kind == "capped"}
-    tile, of_half = cuda_norm._Cut(64 * 16, 512).tile, pointers("bf16")
+    tile, of_half = cut_of(64 * 16, 512).tile, pointers("bf16")
     for program, more in (
         (norm_programs.norm_forward, {"ADDED": added}),
         (norm_programs.norm_sums, {"BESIDE": added, "BELOW": added}),
@@ -316,7 +320,7 @@ def test_tritons_compiler_takes_the_programs_and_reads_whole_vectors(kind, added
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_tritons_compiler_takes_the_programs_of_sums(dtype, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    cut, type_of = cuda_norm._Cut(64 * 64 * 64, 32), pointers(dtype)
+    cut, type_of = cut_of(64 * 64 * 64, 32), pointers(dtype)
     assert "ld.global.v4" in compiled_for(80, norm_programs.moments, type_of, **cut.tile)
     for tracked in (True, False):
         compiled_for(80, norm_programs.join_moments, type_of, TRACKED=tracked, **cut.joining)
@@ -326,7 +330,7 @@ def test_tritons_compiler_takes_the_programs_of_sums(dtype, tmp_path, monkeypatc
 @pytest.mark.parametrize("rows", [1, 2, 31, 33, 1024, 4097, 262_144, 3_000_017])
 @pytest.mark.parametrize("width", [1, 3, 24, 32, 64, 130, 512, 2048])
 def test_every_row_is_in_one_part_and_no_part_is_empty(rows, width):
-    cut = cuda_norm._Cut(rows, width)
+    cut = cut_of(rows, width)
     each = cut.steps * cut.tile["R"]
     assert (cut.parts - 1) * each < rows <= cut.parts * each
     assert cut.parts * cut.tiles[1] <= cuda_norm.PROGRAMS
@@ -435,7 +439,7 @@ def test_on_cuda_a_graph_replays_a_site(fused):
 def test_on_cuda_a_choice_is_made_and_moves_no_random_numbers(timer, monkeypatch):
     monkeypatch.setattr(choosing, "_chosen", {})
     device, before = torch.device("cuda", torch.cuda.current_device()), torch.cuda.get_rng_state()
-    question = (device, torch.bfloat16, 3, general_form._fused, general_form._unfused, timer)
+    question = (device, torch.bfloat16, 3, general_form.fused, general_form.unfused, timer)
     with torch.inference_mode():
         assert choosing.fused_is_faster(*question) in (True, False)
     assert torch.equal(torch.cuda.get_rng_state(), before)

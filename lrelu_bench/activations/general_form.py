@@ -49,7 +49,7 @@ def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = Non
 
 
 def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None = None) -> Tensor:
-    """``general_relu(norm(x) + residual, *form)`` in one pass where a kernel exists.
+    """``general_relu(norm(x) + residual, *form)`` in one pass where a kernel exists and pays.
 
     The fused pass does not round the normalised x to x's dtype in between.
 
@@ -60,15 +60,17 @@ def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Ten
         residual: of x's shape and dtype, or nothing.
     """
     fuse = _can_fuse(x, norm, form, residual) and _pays(x, form)
-    return (_fused if fuse else _unfused)(x, norm, form, residual)
+    return (fused if fuse else unfused)(x, norm, form, residual)
 
 
-def _unfused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
+def unfused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
+    """`norm_general_relu` by torch's batch norm and `general_relu`, wherever those work."""
     normalised: Tensor = norm(x)
     return general_relu(normalised if residual is None else normalised + residual, *form)
 
 
-def _fused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
+def fused(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None) -> Tensor:
+    """`norm_general_relu` by the fused kernels, for what `_can_fuse` allows."""
     leak, sub, maxv = form
     arguments = (x, residual, norm.weight, norm.bias, leak, sub, maxv)
     if norm.training:
@@ -184,7 +186,7 @@ def _pays(x: Tensor, form: Form) -> bool:
     from lrelu_bench.activations.kernels import choosing
 
     parameters = sum(parameter is not None for parameter in form)
-    return choosing.fused_is_faster(x.device, x.dtype, parameters, _fused, _unfused)
+    return choosing.fused_is_faster(x.device, x.dtype, parameters, fused, unfused)
 
 
 def _has_kernel(x: Tensor, form: Form) -> bool:

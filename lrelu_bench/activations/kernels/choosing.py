@@ -69,28 +69,36 @@ def fused_is_faster(
     kind = (device, dtype, parameters)
     if kind not in _chosen:
         capturing = torch.cuda.is_current_stream_capturing()
-        _chosen[kind] = not capturing and _measure(kind, fused, unfused, timer)
+        of_fused, of_unfused = (0.0, 0.0) if capturing else times(*kind, (fused, unfused), timer)
+        _chosen[kind] = of_fused < of_unfused
     return _chosen[kind]
 
 
-def _measure(kind: _Kind, fused: Site, unfused: Site, timer: Timer) -> bool:
-    device = kind[0]
+def times(
+    device: torch.device,
+    dtype: torch.dtype,
+    parameters: int,
+    sites: tuple[Site, Site],
+    timer: Timer = launched,
+) -> tuple[float, float]:
+    """What each of two sites takes, forward and backward, summed over all cases."""
     with ExitStack() as contexts:
         # The first question may come from a validation, which keeps nothing for a backward pass.
         contexts.enter_context(torch.inference_mode(False))
         contexts.enter_context(torch.enable_grad())
         if device.type == "cuda":
             contexts.enter_context(torch.cuda.device(device))
-        gained = 0.0
-        for case in _cases(*kind):
-            steps = [case.step(site) for site in (fused, unfused)]
+        totals = [0.0, 0.0]
+        for case in _cases(device, dtype, parameters):
+            steps = [case.step(site) for site in sites]
             for step in steps * WARM_UP:
                 step()
             # In turns, and the least of each: what else goes on can only add.
             rounds = [[timer(step) for step in steps] for _ in range(ROUNDS)]
-            of_fused, of_unfused = (min(times) for times in zip(*rounds, strict=True))
-            gained += of_unfused - of_fused
-    return gained > 0
+            totals = [
+                total + min(taken) for total, taken in zip(totals, zip(*rounds, strict=True), strict=True)
+            ]
+    return totals[0], totals[1]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ moved by the second of them, and three backward.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor, nn
 
 from lrelu_bench.activations.kernels import norm_programs
@@ -44,46 +44,48 @@ class _Cut:
 
     rows: int
     width: int
+    tile: dict[str, int]
+    """The shape of what one program reads at once."""
+    tiles: tuple[int, int]
+    """Down the rows and across the columns."""
+    steps: int
+    """Tiles that a program of a sum reads one after the other."""
+    parts: int
+    """Programs that share a sum over the rows; none is without rows."""
+    joining: dict[str, int]
+    """The tile in which one program joins all parts of some columns.
+
+    One multiprocessor would be slow to read all columns; eight are what a sector of memory holds.
+    """
+    joins: int
+    """Programs that join parts."""
 
     @classmethod
     def of(cls, x: Tensor) -> "_Cut":
-        return cls(x.numel() // x.size(1), x.size(1))
+        return _cut(x.numel() // x.size(1), x.size(1), ELEMENTS, PROGRAMS)
 
-    @property
-    def tile(self) -> dict[str, int]:
-        """The shape of what one program reads at once."""
-        columns = min(COLUMNS, triton.next_power_of_2(self.width))
-        return {"R": max(1, ELEMENTS // columns), "C": columns}
 
-    @property
-    def tiles(self) -> tuple[int, int]:
-        """Tiles down the rows and across the columns."""
-        return triton.cdiv(self.rows, self.tile["R"]), triton.cdiv(self.width, self.tile["C"])
+# Kept, because a step asks some hundred times, and an idle device may wait for the answers.
+@cache
+def _cut(rows: int, width: int, elements: int, programs: int) -> _Cut:
+    columns = min(COLUMNS, _power_of_2(width))
+    tile = {"R": max(1, elements // columns), "C": columns}
+    down, across = _over(rows, tile["R"]), _over(width, columns)
+    steps = _over(down, max(1, programs // across))
+    parts = _over(down, steps)
+    high = _power_of_2(parts)
+    joining = {"P": high, "C": min(8, max(1, PART_ELEMENTS // high))}
+    return _Cut(rows, width, tile, (down, across), steps, parts, joining, _over(width, joining["C"]))
 
-    @property
-    def steps(self) -> int:
-        """Tiles that a program of a sum reads one after the other."""
-        down, across = self.tiles
-        return int(triton.cdiv(down, max(1, PROGRAMS // across)))
 
-    @property
-    def parts(self) -> int:
-        """Programs that share a sum over the rows; none is without rows."""
-        return int(triton.cdiv(self.tiles[0], self.steps))
+def _over(number: int, by: int) -> int:
+    """Divided and rounded up."""
+    return -(-number // by)
 
-    @property
-    def joining(self) -> dict[str, int]:
-        """The tile in which one program joins all parts of some columns.
 
-        One multiprocessor would be slow to read all columns; eight are what a sector of memory holds.
-        """
-        parts = triton.next_power_of_2(self.parts)
-        return {"P": parts, "C": min(8, max(1, PART_ELEMENTS // parts))}
-
-    @property
-    def joins(self) -> int:
-        """Programs that join parts."""
-        return int(triton.cdiv(self.width, self.joining["C"]))
+def _power_of_2(number: int) -> int:
+    """The least one that is not below the number, which is positive."""
+    return 1 << (number - 1).bit_length()
 
 
 @dataclass(frozen=True)
