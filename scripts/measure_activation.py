@@ -4,8 +4,8 @@ All are set beside torch's ReLU, in place behind torch's batch norm; `relu` is t
 pass with the batch norm. One net per variant, the same batch, seed and precision; blocks of steps take turns
 in rotating order, and a second net with torch's ReLU gives the noise floor (A/A). A step is forward, backward
 and optimizer on a batch that is ready. Peak memory is measured first, in a process per variant, and on a CPU
-the learned one's also where Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well.
-Prints Markdown.
+the learned one's also where Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well,
+and those fused with batch norm beside the unfused ones, as training chooses between them. Prints Markdown.
 
 Example: python scripts/measure_activation.py --blocks 9 --steps 3
 """
@@ -28,7 +28,8 @@ from torch.nn import functional as F
 
 from lrelu_bench import environment
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.activations.general_form import formula, general_relu
+from lrelu_bench.activations.general_form import formula, fused, general_relu, unfused
+from lrelu_bench.activations.kernels import choosing
 from lrelu_bench.activations.learned import LearnedReLU
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
@@ -118,6 +119,7 @@ def main() -> None:
         print(f"\nlearned_relu, Numba's cache empty: peak {peak:.3f} GB, {ratio:.3f} of {REFERENCE}")
     if compute.device.type == "cuda":
         report_kernels(compute)
+        report_choice()
 
 
 def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> tuple[int, int]:
@@ -198,6 +200,18 @@ def report_kernels(compute: Compute) -> None:
         rate = moved * x.numel() * x.element_size() / milliseconds(work) / 1e6
         copied = copied or rate
         print(f"| {name} | {rate:,.0f} | {rate / copied:.2f} |")
+
+
+def report_choice() -> None:
+    """Print what batch norm with the activation takes, fused and not, by either way to time it."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    cases = ", ".join(" x ".join(map(str, shape)) for shape in choosing.SHAPES)
+    print(f"\n| norm and activation, both ways, bf16: {cases} | fused, ms | unfused, ms |\n|---|---:|---:|")
+    timers = {"launched one by one": choosing.launched, "queued, as in a CUDA graph": choosing.queued}
+    for name, timer in timers.items():
+        for parameters, form in ((0, "relu"), (2, "leak, sub"), (3, "leak, sub, maxv")):
+            taken = choosing.times(device, torch.bfloat16, parameters, (fused, unfused), timer)
+            print(f"| {form}; {name} | {taken[0]:.3f} | {taken[1]:.3f} |")
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 50) -> float:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.fixed import ReLU
-from lrelu_bench.activations.general_form import norm_relu
+from lrelu_bench.activations.general_form import norm_general_relu
 from lrelu_bench.activations.kernels import cpu, loops
 from lrelu_bench.activations.norm_act import NormAct
 from lrelu_bench.config import Activation
@@ -29,6 +29,10 @@ SHAPES = [
 
 def unfused(x, norm, residual=None):
     return F.relu(norm(x) if residual is None else norm(x) + residual)
+
+
+def norm_relu(x, norm, residual=None):
+    return norm_general_relu(x, norm, None, residual)
 
 
 def is_fused(y):

@@ -49,38 +49,37 @@ def general_relu(x: Tensor, leak: Tensor, sub: Tensor, maxv: Tensor | None = Non
     return _GeneralReLU.apply(dense, leak, sub, maxv)  # type: ignore[no-any-return]
 
 
-def norm_general_relu(x: Tensor, norm: nn.BatchNorm2d, form: Form, residual: Tensor | None = None) -> Tensor:
-    """``general_relu(norm(x) + residual, *form)`` in one pass where a kernel exists.
+def norm_general_relu(
+    x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None = None
+) -> Tensor:
+    """``general_relu(norm(x) + residual, *form)`` in one pass where a kernel exists and pays.
 
-    The fused pass does not round the normalised x to x's dtype in between.
+    The fused pass does not round the normalised x to x's dtype in between. As in torch's relu, a NaN stays
+    one behind the plain ReLU, and passes its gradient on.
 
     Args:
         x: (N, C, H, W).
         norm: as a module in training or evaluation; its running statistics move as they would by themselves.
-        form: leak, sub and maxv.
+        form: leak, sub and maxv; or None for the plain ReLU.
         residual: of x's shape and dtype, or nothing.
     """
-    if not _can_fuse(x, norm, form, residual):
-        normalised: Tensor = norm(x)
-        return general_relu(normalised if residual is None else normalised + residual, *form)
-    leak, sub, maxv = form
-    arguments = (x, residual, norm.weight, norm.bias, leak, sub, maxv)
+    fuse = _can_fuse(x, norm, form, residual) and _pays(x, form)
+    return (fused if fuse else unfused)(x, norm, form, residual)
+
+
+def unfused(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None) -> Tensor:
+    """`norm_general_relu` by torch's batch norm and the activation alone, wherever those work."""
+    normalised: Tensor = norm(x)
+    v = normalised if residual is None else normalised + residual
+    return general_relu(v, *form) if form else F.relu_(v)
+
+
+def fused(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None) -> Tensor:
+    """`norm_general_relu` by the fused kernels, for what `_can_fuse` allows."""
     if norm.training:
-        return _NormGeneralReLU.apply(*arguments, norm)  # type: ignore[no-any-return]
-    return _evaluated(x, norm, residual, form)
-
-
-def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -> Tensor:
-    """``relu(norm(x) + residual)`` as `norm_general_relu` computes it.
-
-    As in torch's relu, a NaN stays one, and passes its gradient on.
-    """
-    if not _can_fuse(x, norm, None, residual):
-        normalised: Tensor = norm(x)
-        return F.relu_(normalised if residual is None else normalised + residual)
-    if norm.training:
-        return _NormReLU.apply(x, residual, norm.weight, norm.bias, norm)  # type: ignore[no-any-return]
-    return _evaluated(x, norm, residual, None)
+        act, parameters = (_NormGeneralReLU, form) if form else (_NormReLU, ())
+        return act.apply(x, residual, norm.weight, norm.bias, *parameters, norm)  # type: ignore[no-any-return]
+    return _evaluated(x, norm, form, residual)
 
 
 class _GeneralReLU(torch.autograd.Function):
@@ -118,20 +117,20 @@ class _NormGeneralReLU(torch.autograd.Function):
         maxv: Tensor | None,
         norm: nn.BatchNorm2d,
     ) -> Tensor:
-        from lrelu_bench.activations.kernels import cpu
-
+        kernels = _norm_kernels(x)
         mean, invstd = _statistics(x, norm)
         ctx.save_for_backward(x, residual, weight, bias, mean, invstd, leak, sub, maxv)
-        return cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), _flat((leak, sub, maxv)))
+        of_batch = kernels.Norm(weight, bias, mean, invstd)
+        y: Tensor = kernels.norm_forward(x, residual, of_batch, _flat((leak, sub, maxv)))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from lrelu_bench.activations.kernels import cpu
-
         x, residual, weight, bias, mean, invstd, *form = ctx.saved_tensors
-        norm = cpu.Norm(weight, bias, mean, invstd)
-        *of_tensors, sums = cpu.norm_backward(x, residual, grad, norm, _flat(form))
+        kernels = _norm_kernels(x)
+        norm = kernels.Norm(weight, bias, mean, invstd)
+        *of_tensors, sums = kernels.norm_backward(x, residual, grad, norm, _flat(form))
         return *of_tensors, *_shaped(sums, form), None
 
 
@@ -142,38 +141,38 @@ class _NormReLU(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d
     ) -> Tensor:
-        from lrelu_bench.activations.kernels import cpu
-
+        kernels = _norm_kernels(x)
         mean, invstd = _statistics(x, norm)
-        y = cpu.norm_forward(x, residual, cpu.Norm(weight, bias, mean, invstd), None)
+        y: Tensor = kernels.norm_forward(x, residual, kernels.Norm(weight, bias, mean, invstd), None)
         ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, invstd)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from lrelu_bench.activations.kernels import cpu
-
         x, y, *of_norm = ctx.saved_tensors
-        return *cpu.norm_relu_backward(x, y, grad, cpu.Norm(*of_norm)), None
+        kernels = _norm_kernels(x)
+        return *kernels.norm_relu_backward(x, y, grad, kernels.Norm(*of_norm)), None
 
 
-def _evaluated(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None, form: Form | None) -> Tensor:
-    """The fused pass of evaluation, with the general form or, without, the ReLU."""
-    from lrelu_bench.activations.kernels import cpu
-
+def _evaluated(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None) -> Tensor:
+    """The fused pass of evaluation."""
+    kernels = _norm_kernels(x)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     invstd = (norm.running_var + norm.eps).rsqrt()
-    tracked = cpu.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
-    return cpu.norm_forward(x, residual, tracked, None if form is None else _flat(form))
+    tracked = kernels.Norm(norm.weight, norm.bias, norm.running_mean, invstd)
+    y: Tensor = kernels.norm_forward(x, residual, tracked, _flat(form) if form else None)
+    return y
 
 
 def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Mean and 1 / deviation of the batch; moves the norm's running statistics."""
-    from lrelu_bench.activations.kernels import cpu
-
-    mean, var = cpu.moments(x)
+    kernels = _norm_kernels(x)
+    if x.device.type == "cuda":
+        tracked: tuple[Tensor, Tensor] = kernels.tracked_moments(x, norm)
+        return tracked
+    mean, var = kernels.moments(x)
     _track(norm, mean, var, x.numel() // x.size(1))
     return mean, (var + norm.eps).rsqrt()
 
@@ -191,8 +190,8 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, pixels: int) -> None
 
 
 def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tensor | None) -> bool:
-    """Whether there are kernels for this, with the general form or, without, the ReLU."""
-    if x.device.type != "cpu" or not _has_kernel(x, form or ()):
+    """Whether there are kernels for this."""
+    if not _has_kernel(x, form or ()):
         return False
     alike = residual is None or (
         residual.shape == x.shape and residual.dtype == x.dtype and residual.stride() == x.stride()
@@ -209,6 +208,17 @@ def _can_fuse(x: Tensor, norm: nn.BatchNorm2d, form: Form | None, residual: Tens
         and norm.weight.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def _pays(x: Tensor, form: Form | None) -> bool:
+    """Whether the fused pass is the faster one: always on a CPU; on CUDA it is measured once."""
+    if x.device.type != "cuda":
+        return True
+    from lrelu_bench.activations.kernels import choosing
+
+    parameters = sum(parameter is not None for parameter in form or ())
+    # Training captures its steps where it can.
+    return choosing.fused_is_faster(x.device, x.dtype, parameters, fused, unfused, choosing.queued)
 
 
 def _has_kernel(x: Tensor, form: tuple[Tensor | None, ...]) -> bool:
@@ -245,6 +255,15 @@ def _kernels(x: Tensor) -> ModuleType:
     from lrelu_bench.activations.kernels import cpu
 
     return cpu
+
+
+def _norm_kernels(x: Tensor) -> ModuleType:
+    """Those with batch normalisation."""
+    if x.device.type == "cuda":
+        from lrelu_bench.activations.kernels import cuda_norm
+
+        return cuda_norm
+    return _kernels(x)
 
 
 def _flat(form: Any) -> Any:

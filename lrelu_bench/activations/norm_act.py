@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from lrelu_bench.activations.factory import ActivationFactory
 from lrelu_bench.activations.fixed import ReLU
-from lrelu_bench.activations.general_form import norm_general_relu, norm_relu
+from lrelu_bench.activations.general_form import norm_general_relu
 from lrelu_bench.activations.learned import LearnedReLU
 
 
@@ -28,10 +28,9 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         act = self.fused_act
-        if isinstance(act, LearnedReLU):
-            return norm_general_relu(x, self.norm, act.general_form(), residual)
         if act is not None:
-            return norm_relu(x, self.norm, residual)
+            form = act.general_form() if isinstance(act, LearnedReLU) else None
+            return norm_general_relu(x, self.norm, form, residual)
         normalised = self.norm(x)
         return self.act(normalised if residual is None else normalised + residual)  # type: ignore[no-any-return]
 

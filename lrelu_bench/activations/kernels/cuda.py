@@ -147,7 +147,7 @@ class _Shape:
         return rows if at_most is None else min(rows, at_most), triton.cdiv(self.width, self.tile["C"])
 
 
-def _on_device_of(x: Tensor) -> AbstractContextManager[Any]:
+def on_device_of(x: Tensor) -> AbstractContextManager[Any]:
     """Triton launches on the current device; interpreted, the kernels run on the CPU."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
@@ -159,7 +159,7 @@ def forward(x: Tensor, parameters: Parameters) -> Tensor:
         leak, sub, maxv = parameters
         shape = _Shape.of(x, leak.numel())
         given = (leak, sub, leak if maxv is None else maxv, shape.rows, shape.width, shape.channels)
-        with _on_device_of(x):
+        with on_device_of(x):
             _forward[shape.programs()](x, y, *given, CAPPED=maxv is not None, **shape.tile)
     return y
 
@@ -177,7 +177,7 @@ def backward(x: Tensor, grad: Tensor, parameters: Parameters) -> tuple[Tensor, G
     parts = programs[0] * shape.width if shape.by_column else programs[1] * shape.rows
     sums = torch.empty((3 if maxv is not None else 2, parts), dtype=torch.float32, device=x.device)
     given = (leak, sub, leak if maxv is None else maxv, shape.rows, shape.width, shape.channels, steps)
-    with _on_device_of(x):
+    with on_device_of(x):
         _backward[programs](x, grad, grad_x, sums, *given, CAPPED=maxv is not None, **shape.tile)
     total = sums.view(len(sums), -1, shape.channels).sum(1)
     return grad_x, (total[0], -total[1], None if maxv is None else total[2])
