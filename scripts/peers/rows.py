@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,43 +15,51 @@ from typing import Any
 from measuring import ratio_interval
 
 from peers.cell import Cell
-from peers.contender import AHEAD, WARM
-from peers.names import OURS, TUNED_PEERS
-from peers.running import SCRIPT, CannotRun, Field, Running
+from peers.contender import AHEAD
+from peers.names import KEEPING, OURS, TUNED_PEERS
+from peers.running import SCRIPT, Blocks, CannotRun, Field, Running
 
 CLASSES = 10
 PEER_OF_PARITY = "torchvision-tuned"
 Row = dict[str, Any]
 
 
-def images_per_class(steps: int, batch: int) -> int:
-    """As many training images of each class as a window of `steps` needs."""
-    return math.ceil((WARM + steps + AHEAD) * batch / CLASSES)
+@dataclass(frozen=True)
+class Pace:
+    """How long a block is, and how many there are."""
+
+    steps: int
+    warm: int
+    blocks: Blocks
+    most_workers: int
+
+    @property
+    def input_steps(self) -> int:
+        """Without training, batches are quick."""
+        return max(self.steps, 2 * AHEAD)
+
+    def images_per_class(self, batch: int) -> int:
+        """As many training images of each class as the longest window needs."""
+        return math.ceil((self.warm + self.input_steps + AHEAD) * batch / CLASSES)
 
 
-def step_rows(
-    field: Field,
-    cell: Cell,
-    names: Sequence[str],
-    kinds: Sequence[str],
-    blocks: int,
-    steps: int,
-    most_workers: int,
-) -> list[Row]:
+def step_rows(field: Field, cell: Cell, names: Sequence[str], kinds: Sequence[str], pace: Pace) -> list[Row]:
     """Images/s of the input alone, of steps on a ready batch and of training steps, and peak memory."""
     rows: list[Row] = []
     with field.started(cell, names) as running:
         for name in field.still(running):
             if name in TUNED_PEERS and name not in field.chosen:
                 with field.watching(name):
-                    choose_workers(field, running[name], steps, most_workers)
+                    choose_workers(field, running[name], pace)
+        _as_its_twin(field, running)
         for kind in kinds:
             if kind == "memory":
                 continue
-            # Loaders' batches arrive in bursts, and without training they are quick.
-            count = 2 * steps if kind == "input" else steps
+            count = pace.input_steps if kind == "input" else pace.steps
             field.say(f"{kind}, {cell.activation}")
-            seconds = field.in_turns(list(running), blocks, partial(_asked, running, kind, count))
+            seconds = field.in_turns(
+                list(running), pace.blocks, partial(_asked, running, kind, count, pace.warm)
+            )
             rows.append(timed_row(kind, cell, seconds, images=cell.batch * count))
         if "memory" in kinds:
             memory: dict[str, Any] = {}
@@ -61,41 +70,92 @@ def step_rows(
     return rows
 
 
-def _asked(running: dict[str, Running], kind: str, steps: int, name: str) -> float:
-    return float(running[name].ask(kind, steps=steps)["seconds"])
+def _asked(running: dict[str, Running], kind: str, steps: int, warm: int, name: str) -> float:
+    return float(running[name].ask(kind, steps=steps, warm=warm)["seconds"])
 
 
-def choose_workers(field: Field, peer: Running, steps: int, most: int) -> None:
-    """Give a tuned peer the number of loader processes it trains fastest with, of 0 to `most`."""
-    seconds: dict[int, list[float]] = {count: [] for count in range(most + 1)}
+def choose_workers(field: Field, peer: Running, pace: Pace) -> None:
+    """Give a tuned peer the number of loader processes it trains fastest with, of 0 to the most allowed."""
+    seconds: dict[int, list[float]] = {count: [] for count in candidates(pace.most_workers)}
     for _ in range(2):
         for count, times in seconds.items():
             peer.ask("workers", workers=count)
-            times.append(peer.ask("training", steps=steps)["seconds"])
+            times.append(peer.ask("training", steps=min(pace.steps, 50), warm=pace.warm)["seconds"])
     best = min(seconds, key=lambda count: min(seconds[count]))
-    peer.ask("workers", workers=best)
-    field.workers[peer.name] = best
+    field.note(peer.name, peer.ask("workers", workers=best))
     field.chosen.add(peer.name)
     field.say(f"{peer.name}: {best} workers of {seconds}")
 
 
-def epoch_row(field: Field, cell: Cell, names: Sequence[str], blocks: int) -> Row:
-    """Seconds of an epoch with its validation, in a process that has trained one before."""
+def candidates(most: int) -> list[int]:
+    """The numbers of workers tried: each up to 2, then every doubling, and the most."""
+    return sorted({*range(min(most, 2) + 1), *(2**i for i in range(2, 8) if 2**i < most), most})
+
+
+def _as_its_twin(field: Field, running: dict[str, Running]) -> None:
+    """The peer with our malloc setting differs from its twin in nothing else."""
+    if KEEPING in field.still(running) and PEER_OF_PARITY in field.chosen:
+        with field.watching(KEEPING):
+            count = field.workers[PEER_OF_PARITY]
+            field.note(KEEPING, running[KEEPING].ask("workers", workers=count))
+
+
+def kernels_row(field: Field, cell: Cell, blocks: int, quick: bool) -> list[Row]:
+    """The activation alone, and behind its batch norm: all of it in one process of the product."""
+    with field.started(cell, (OURS,)) as running:
+        for name in field.still(running):
+            with field.watching(name):
+                shapes = running[name].ask("kernels", blocks=blocks, quick=quick)["shapes"]
+                return [{"row": "kernels", "activation": "both", "shapes": shapes, **about(cell)}]
+    return []
+
+
+def profile_row(field: Field, cell: Cell, steps: int, warm: int) -> list[Row]:
+    """Where the time of the product's training step goes."""
+    with field.started(cell, (OURS,)) as running:
+        for name in field.still(running):
+            with field.watching(name):
+                found = running[name].ask("profile", steps=steps, warm=warm)
+                return [{"row": "profile", "activation": cell.activation, **found, **about(cell)}]
+    return []
+
+
+def epoch_row(field: Field, cell: Cell, names: Sequence[str], blocks: Blocks) -> Row:
+    """Seconds of a training's last epoch with its validation: whatever is started once is there by then."""
     with field.started(cell, names) as running:
         seconds = field.in_turns(
-            list(running), blocks + 1, lambda name: running[name].ask("fit", seed=0)["seconds"]
+            list(running), blocks, lambda name: float(running[name].ask("fit", seed=0)["epochs"][-1])
         )
-    warm = {name: values[1:] for name, values in seconds.items()}
-    return timed_row("epoch", cell, warm)
+    return timed_row("epoch", cell, seconds)
 
 
-def cold_row(field: Field, cell: Cell, names: Sequence[str], blocks: int) -> Row:
-    """Seconds from the start of a process to its end, the final accuracy known."""
+def cold_row(field: Field, cell: Cell, names: Sequence[str], blocks: Blocks) -> Row:
+    """Seconds from the start of a process to its end, the final accuracy known.
+
+    Each has run once before, untimed: what a machine does but once is not in it. A tuned peer runs with no
+    worker or as many as it trains fastest with, whichever is faster here.
+    """
     path = cell.save(field.folder / "cold.json")
-    return timed_row("cold", cell, field.in_turns(names, blocks, lambda name: _cold(field, path, cell, name)))
+    workers: dict[str, int] = {}
+    for name in field.still(names):
+        field.say(f"first run of {name}, untimed")
+        with field.watching(name):
+            _cold(field, path, cell, name, field.workers.get(name))
+            if name in TUNED_PEERS:
+                tried = {n: _cold(field, path, cell, name, n) for n in {0, field.workers.get(name, 0)}}
+                workers[name] = min(tried, key=lambda n: tried[n])
+
+    def once(name: str) -> float:
+        return _cold(field, path, cell, name, workers.get(name, field.workers.get(name)))
+
+    row = timed_row("cold", cell, field.in_turns(field.still(names), blocks, once))
+    for name, count in workers.items():
+        if name in row["contenders"]:
+            row["contenders"][name]["workers"] = count
+    return row
 
 
-def _cold(field: Field, path: Path, cell: Cell, name: str) -> float:
+def _cold(field: Field, path: Path, cell: Cell, name: str, workers: int | None) -> float:
     with tempfile.TemporaryDirectory(dir=field.folder) as output:
         if name.startswith(OURS):
             changes = [part for change in cell.changes for part in ("--set", change)]
@@ -103,8 +163,8 @@ def _cold(field: Field, path: Path, cell: Cell, name: str) -> float:
             command += ["--output", output]
         else:
             command = [str(SCRIPT), str(path), name, "--fit"]
-            if name in field.workers:
-                command += ["--workers", str(field.workers[name])]
+            if workers is not None:
+                command += ["--workers", str(workers)]
         started = time.perf_counter()
         done = subprocess.run(
             [sys.executable, *command], stdout=subprocess.PIPE, stderr=field.log, text=True, check=False
@@ -137,14 +197,13 @@ def parity_row(field: Field, cell: Cell, seeds: Sequence[int]) -> Row:
     return {"row": "parity", "activation": cell.activation, "accuracies": complete, **about(cell)}
 
 
-def timed_row(kind: str, cell: Cell, seconds: dict[str, list[float]], images: int | None = None) -> Row:
+def timed_row(kind: str, cell: Cell, seconds: dict[str, dict[int, float]], images: int | None = None) -> Row:
     """Times with what follows from them: rates, and how many times faster the product is, pair by pair."""
     contenders: dict[str, Any] = {}
-    for name, values in seconds.items():
-        contenders[name] = {"seconds": values}
+    for name, times in seconds.items():
+        contenders[name] = {"seconds": list(times.values()), "blocks": list(times)}
         if OURS in seconds and name != OURS:
-            pairs = zip(values, seconds[OURS], strict=True)
-            middle, low, high = ratio_interval([theirs / own for theirs, own in pairs])
+            middle, low, high = ratio_interval([time / seconds[OURS][block] for block, time in times.items()])
             contenders[name]["ours_faster_by"] = {"median": middle, "low": low, "high": high}
     return {"row": kind, "activation": cell.activation, "images": images, "contenders": contenders} | about(
         cell
