@@ -34,7 +34,7 @@ from peers.image_folders import archive_file, decoding_seconds, extract
 from peers.names import AGAIN, CONTENDERS, KEEPING, OURS, TUNED_PEERS
 from peers.preparing import Preparing
 from peers.report import markdown
-from peers.rows import Pace, cold_row, epoch_row, kernels_row, parity_row, profile_row, step_rows
+from peers.rows import Pace, cold_row, epoch_row, parity_row, step_rows
 from peers.running import Blocks, Field
 from peers.targets import targets
 
@@ -47,9 +47,10 @@ from lrelu_bench.shipped import config_path
 from lrelu_bench.training.precision import choose_compute, keep_freed_memory
 
 SCHEMA = 2
-STEP_ROWS = ("input", "ready", "training", "memory")
-RUN_ROWS = ("epoch", "cold", "parity")
-ROWS = ("kernels", *STEP_ROWS, *RUN_ROWS, "profile", "preparation")
+STEP_ROWS = ("input", "kernels", "ready", "training", "memory", "profile")
+ONCE = ("input", "kernels")
+"""Rows that are the same for every activation."""
+ROWS = (*STEP_ROWS, "epoch", "cold", "parity", "preparation")
 ACTIVATIONS = ("relu", "learned_relu")
 # A block on a GPU, where a step takes milliseconds and loaders work far ahead, is longer.
 STEPS = {"cpu": (6, 4), "cuda": (200, 40)}
@@ -157,18 +158,10 @@ class Benchmark:
         options, load = self.options, _load()
         preparing = Preparing(self.work, self.compute, self._files())
         before = self._ceilings()
-        if "kernels" in options.only:
-            self.say("the activation's kernels")
-            cell = preparing.cell(*self._changed(2), "learned_relu")
-            self.rows += kernels_row(self.field, cell, options.blocks, options.quick)
         for activation in options.activations:
             self._steps(preparing, activation, self._names(activation))
             if activation == options.activations[0]:
                 self._whole_runs(preparing, activation, self._names(activation))
-            if "profile" in options.only:
-                self.say(f"profile, {activation}")
-                cell = preparing.cell(*self._changed(self._images()), activation)
-                self.rows += profile_row(self.field, cell, min(self.pace.steps, 50), self.pace.warm)
         return self._found(load, before)
 
     def _names(self, activation: str) -> list[str]:
@@ -208,9 +201,8 @@ class Benchmark:
 
     def _steps(self, preparing: Preparing, activation: str, names: list[str]) -> None:
         options = self.options
-        kinds = [kind for kind in STEP_ROWS if kind in options.only]
-        if activation != options.activations[0] and "input" in kinds:
-            kinds.remove("input")
+        first = activation == options.activations[0]
+        kinds = [kind for kind in STEP_ROWS if kind in options.only and (first or kind not in ONCE)]
         if kinds:
             cell = preparing.cell(*self._changed(self._images()), activation)
             self.rows += step_rows(self.field, cell, names, kinds, self.pace)

@@ -71,7 +71,7 @@ def answered(contender: Any, request: dict[str, Any]) -> dict[str, Any]:
             found: dict[str, Any] = contender.profile(request["steps"], request["warm"])
             return found
         case "kernels":
-            return {"shapes": contender.kernels(request["blocks"], request["quick"])}
+            return {"shapes": contender.kernels(request["blocks"])}
     raise ValueError(f"no such request: {request}")
 
 

@@ -20,14 +20,14 @@ from statistics import median
 
 import torch
 from measuring import ratio_cell
+from peers.kernels import kernels
 from peers.nets import PlainFormula
+from peers.report_step import kernel_table
 from torch import nn
 from torch.nn import functional as F
 
 from lrelu_bench import environment
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.activations.general_form import formula, general_relu
-from lrelu_bench.activations.learned import LearnedReLU
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.training.precision import Compute, choose_compute, keep_freed_memory
@@ -109,7 +109,8 @@ def main() -> None:
         ratio = first_use[0] / memory["relu"][0]
         print(f"\nlearned_relu, Numba's cache empty: peak {first_use[0] / 1e9:.3f} GB, {ratio:.3f} of relu")
     if compute.device.type == "cuda":
-        report_kernels(compute)
+        for shape in kernels(compute, options.batch, SIZE, options.blocks):
+            print("\n".join(kernel_table(shape)))
 
 
 def peak_memory(variant: str, arch: str, batch: int, compute: Compute) -> tuple[int, int]:
@@ -168,44 +169,6 @@ def report(
             for own, relu in zip(memory[variant], memory["relu"], strict=True)
         )
         print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {kept} |")
-
-
-def report_kernels(compute: Compute) -> None:
-    """Print what share of a copy's bandwidth the kernels reach on a large tensor."""
-    x = torch.randn(256, 64, 64, 64, device=compute.device).bfloat16().to(memory_format=torch.channels_last)
-    grad, act = torch.randn_like(x), LearnedReLU(64, 0.05, 0.25, 10.0).to(compute.device)
-    form = act.general_form()
-    leaf = x.detach().requires_grad_()
-    y, plain = general_relu(leaf, *form), formula(leaf, *form)
-    wanted = [leaf, *act.parameters()]
-    passes: dict[str, tuple[int, Callable[[], object]]] = {
-        "copy": (2, lambda: grad.copy_(x)),
-        "forward": (2, lambda: general_relu(x, *form)),
-        "backward": (3, lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)),
-        "formula, forward": (2, lambda: formula(x, *form)),
-        "formula, backward": (3, lambda: torch.autograd.grad(plain, wanted, grad, retain_graph=True)),
-    }
-    copied = 0.0
-    print("\n| pass over 256 x 64 x 64 x 64, bf16 | GB/s of least traffic | share of copy |\n|---|---:|---:|")
-    for name, (moved, work) in passes.items():
-        rate = moved * x.numel() * x.element_size() / milliseconds(work) / 1e6
-        copied = copied or rate
-        print(f"| {name} | {rate:,.0f} | {rate / copied:.2f} |")
-
-
-def milliseconds(work: Callable[[], object], repeats: int = 50) -> float:
-    """Median time of `work` on the GPU."""
-    for _ in range(5):
-        work()
-    spans: list[float] = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize()
-        spans.append(start.elapsed_time(end))
-    return median(spans)
 
 
 if __name__ == "__main__":

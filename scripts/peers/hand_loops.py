@@ -92,11 +92,13 @@ class Trainer:
             eps=recipe["eps"],
             fused=loop.tuned or None,
         )
+        # The peak is the cell's very step: torch counts from the end of the step before.
+        rising = max(1, int(steps * recipe["pct_start"]))
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             recipe["lr"],
             total_steps=steps + 1,
-            pct_start=recipe["pct_start"],
+            pct_start=(rising + 1) / (steps + 1),
             div_factor=recipe["div_start"],
             final_div_factor=recipe["div_end"] / recipe["div_start"],
             base_momentum=recipe["momentum_min"],

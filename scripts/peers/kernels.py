@@ -73,14 +73,12 @@ def _both_ways(module: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], objec
     return lambda: torch.autograd.grad(module(leaf), wanted, grad)
 
 
-def kernels(
-    compute: Compute, batch: int, size: int, blocks: int, quick: bool = False
-) -> list[dict[str, Any]]:
+def kernels(compute: Compute, batch: int, size: int, blocks: int) -> list[dict[str, Any]]:
     """Per shape and pass: milliseconds of each block, taken in turns, and what follows from them."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[compute.precision]
-    repeats = 1 if quick else 50 if compute.device.type == "cuda" else 4
+    repeats = 50 if compute.device.type == "cuda" else 4
     found = []
-    for channels, stride in STAGES[:1] if quick else STAGES:
+    for channels, stride in STAGES:
         shape = (batch, channels, size // stride, size // stride)
         x = torch.randn(shape, device=compute.device).to(dtype).to(memory_format=torch.channels_last)
         found.append({"shape": shape, "dtype": compute.precision} | _measured(passes(x), x, blocks, repeats))

@@ -79,9 +79,9 @@ class Product(Contender):
         shape = (self.cell.batch, 3, self.cell.size, self.cell.size)
         return window.shares() | {"convolutions_alone": convolutions_alone(net, shape, self.compute)}
 
-    def kernels(self, blocks: int, quick: bool) -> list[dict[str, Any]]:
+    def kernels(self, blocks: int) -> list[dict[str, Any]]:
         """The activation alone and behind its normalisation, at the sizes of this cell's net."""
-        return kernels(self.compute, self.cell.batch, self.cell.size, blocks, quick)
+        return kernels(self.compute, self.cell.batch, self.cell.size, blocks)
 
     def _fit(self, seed: int) -> Fit:
         torch.manual_seed(seed)

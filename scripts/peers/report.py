@@ -40,9 +40,10 @@ def _header(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"- other work: load average {load['before']:.2f} before the run, {load['after']:.2f} at its end"
     yield "  (the benchmark's own is 1 to 3; on an idle machine the first is near 0)"
     yield (
-        f"- blocks in rotating order: {settings['blocks']} of steps, {settings['run_blocks']} of epochs and cold "
-        f"runs; default peers have {settings['default_blocks']} of either. A block times {settings['steps']} "
-        f"steps (input alone: {settings['input_steps']} batches) after {settings['warm']} untimed ones"
+        f"- blocks in rotating order: {settings['blocks']} of steps, {settings['run_blocks']} of epochs and "
+        f"cold runs; default peers have {settings['default_blocks']} of either. A block times "
+        f"{settings['steps']} steps (input alone: {settings['input_steps']} batches) after "
+        f"{settings['warm']} untimed ones"
     )
     yield "- every ratio: the peer's time by ours in the same block, median over blocks (n) with a 95 %"
     yield "  bootstrap interval; below n = 5 the interval is hardly more than the blocks' range"

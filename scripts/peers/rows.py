@@ -21,6 +21,8 @@ from peers.running import SCRIPT, Blocks, CannotRun, Field, Running
 
 CLASSES = 10
 PEER_OF_PARITY = "torchvision-tuned"
+LONGEST_TRIAL = 50
+"""Steps of what needs no precise time."""
 Row = dict[str, Any]
 
 
@@ -44,7 +46,7 @@ class Pace:
 
 
 def step_rows(field: Field, cell: Cell, names: Sequence[str], kinds: Sequence[str], pace: Pace) -> list[Row]:
-    """Images/s of the input alone, of steps on a ready batch and of training steps, and peak memory."""
+    """Images/s of the input alone, of steps on a ready batch and of training steps; and what is in a step."""
     rows: list[Row] = []
     with field.started(cell, names) as running:
         for name in field.still(running):
@@ -53,21 +55,36 @@ def step_rows(field: Field, cell: Cell, names: Sequence[str], kinds: Sequence[st
                     choose_workers(field, running[name], pace)
         _as_its_twin(field, running)
         for kind in kinds:
-            if kind == "memory":
-                continue
-            count = pace.input_steps if kind == "input" else pace.steps
             field.say(f"{kind}, {cell.activation}")
-            seconds = field.in_turns(
-                list(running), pace.blocks, partial(_asked, running, kind, count, pace.warm)
-            )
-            rows.append(timed_row(kind, cell, seconds, images=cell.batch * count))
-        if "memory" in kinds:
-            memory: dict[str, Any] = {}
-            for name in field.still(running):
-                with field.watching(name):
-                    memory[name] = running[name].ask("memory") | {"workers": field.workers[name]}
-            rows.append({"row": "memory", "activation": cell.activation, "contenders": memory})
+            if kind == "memory":
+                rows.append(_memory_row(field, cell, running))
+            elif kind in ("kernels", "profile"):
+                rows += _own_row(field, cell, running, kind, pace)
+            else:
+                count = pace.input_steps if kind == "input" else pace.steps
+                work = partial(_asked, running, kind, count, pace.warm)
+                seconds = field.in_turns(list(running), pace.blocks, work)
+                rows.append(timed_row(kind, cell, seconds, images=cell.batch * count))
     return rows
+
+
+def _memory_row(field: Field, cell: Cell, running: dict[str, Running]) -> Row:
+    memory: dict[str, Any] = {}
+    for name in field.still(running):
+        with field.watching(name):
+            memory[name] = running[name].ask("memory") | {"workers": field.workers[name]}
+    return {"row": "memory", "activation": cell.activation, "contenders": memory}
+
+
+def _own_row(field: Field, cell: Cell, running: dict[str, Running], kind: str, pace: Pace) -> list[Row]:
+    """What the product's process alone is asked for: the activation's kernels, or a profile of its step."""
+    if not field.still([OURS]):
+        return []
+    with field.watching(OURS):
+        steps = min(pace.steps, LONGEST_TRIAL)
+        found = running[OURS].ask(kind, steps=steps, warm=pace.warm, blocks=pace.blocks.count)
+        return [{"row": kind, "activation": cell.activation, **found, **about(cell)}]
+    return []
 
 
 def _asked(running: dict[str, Running], kind: str, steps: int, warm: int, name: str) -> float:
@@ -80,7 +97,9 @@ def choose_workers(field: Field, peer: Running, pace: Pace) -> None:
     for _ in range(2):
         for count, times in seconds.items():
             peer.ask("workers", workers=count)
-            times.append(peer.ask("training", steps=min(pace.steps, 50), warm=pace.warm)["seconds"])
+            times.append(
+                peer.ask("training", steps=min(pace.steps, LONGEST_TRIAL), warm=pace.warm)["seconds"]
+            )
     best = min(seconds, key=lambda count: min(seconds[count]))
     field.note(peer.name, peer.ask("workers", workers=best))
     field.chosen.add(peer.name)
@@ -98,26 +117,6 @@ def _as_its_twin(field: Field, running: dict[str, Running]) -> None:
         with field.watching(KEEPING):
             count = field.workers[PEER_OF_PARITY]
             field.note(KEEPING, running[KEEPING].ask("workers", workers=count))
-
-
-def kernels_row(field: Field, cell: Cell, blocks: int, quick: bool) -> list[Row]:
-    """The activation alone, and behind its batch norm: all of it in one process of the product."""
-    with field.started(cell, (OURS,)) as running:
-        for name in field.still(running):
-            with field.watching(name):
-                shapes = running[name].ask("kernels", blocks=blocks, quick=quick)["shapes"]
-                return [{"row": "kernels", "activation": "both", "shapes": shapes, **about(cell)}]
-    return []
-
-
-def profile_row(field: Field, cell: Cell, steps: int, warm: int) -> list[Row]:
-    """Where the time of the product's training step goes."""
-    with field.started(cell, (OURS,)) as running:
-        for name in field.still(running):
-            with field.watching(name):
-                found = running[name].ask("profile", steps=steps, warm=warm)
-                return [{"row": "profile", "activation": cell.activation, **found, **about(cell)}]
-    return []
 
 
 def epoch_row(field: Field, cell: Cell, names: Sequence[str], blocks: Blocks) -> Row:
@@ -140,10 +139,11 @@ def cold_row(field: Field, cell: Cell, names: Sequence[str], blocks: Blocks) -> 
     for name in field.still(names):
         field.say(f"first run of {name}, untimed")
         with field.watching(name):
-            _cold(field, path, cell, name, field.workers.get(name))
-            if name in TUNED_PEERS:
-                tried = {n: _cold(field, path, cell, name, n) for n in {0, field.workers.get(name, 0)}}
-                workers[name] = min(tried, key=lambda n: tried[n])
+            most = field.workers.get(name)
+            _cold(field, path, cell, name, most)
+            if name in TUNED_PEERS and most:
+                tried = {count: _cold(field, path, cell, name, count) for count in (0, most)}
+                workers[name] = min(tried, key=lambda count: tried[count])
 
     def once(name: str) -> float:
         return _cold(field, path, cell, name, workers.get(name, field.workers.get(name)))
