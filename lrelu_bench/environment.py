@@ -1,5 +1,6 @@
 """What a run ran on and with: versions, hardware, commit."""
 
+import math
 import os
 import platform
 import re
@@ -38,9 +39,25 @@ def torch_cuda() -> str | None:
 
 
 def usable_cores() -> int:
-    """Processor cores this process may use."""
+    """Processor cores this process may use, by its affinity and its container's limit (Linux)."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, _container_cores() or cores)
+
+
+def _container_cores(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Cores that a container's share of processor time amounts to, rounded up; None without a limit."""
+    try:
+        if (root / "cpu.max").exists():  # version 2 of control groups, else 1
+            quota, period = (root / "cpu.max").read_text().split()
+        else:
+            quota, period = (
+                (root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+        share = float(quota) / float(period)
+    except (OSError, ValueError):  # "max" is no number
+        return None
+    return math.ceil(share) if share > 0 else None
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,10 @@ from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.predictions_file import Predictions
 from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
+from lrelu_bench.training import cpu
+from lrelu_bench.training.captured import captures
 from lrelu_bench.training.loop import Fit, Step
-from lrelu_bench.training.precision import Compute, keep_freed_memory
+from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.telemetry import TelemetryRecorder
 
 
@@ -37,6 +40,9 @@ class Watcher(Protocol):
 
     def divergence(self, divergence: Divergence) -> None:
         """Called where an epoch broke."""
+
+    def note(self, line: str) -> None:
+        """Called with what a user should know."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,57 @@ def run(unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None 
 
     Raises `BenchError` where the config does not fit the data or the folder cannot be written.
     """
+    return run_together([unit], split, [watcher], images)[0]
+
+
+def run_together(
+    units: Sequence[Unit], split: Split, watchers: Sequence[Watcher], images: DeviceImages | None = None
+) -> list[RunResult]:
+    """`run` for several units of one device at once: a step of each in turn.
+
+    On a GPU each has a stream of its own, so that the device works on several steps at a time. Each unit's
+    numbers are those that it has alone, as long as its activations draw no random numbers.
+    """
+    on_gpu = units[0].compute.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        # The images may still be on their way.
+        torch.cuda.synchronize()
+    else:
+        cpu.prepare()
+    running = {
+        place: (
+            torch.cuda.Stream() if on_gpu and len(units) > 1 else None,  # type: ignore[no-untyped-call]
+            _in_steps(unit, split, watchers[place], images, len(units)),
+        )
+        for place, unit in enumerate(units)
+    }
+    results: dict[int, RunResult] = {}
+    while running:
+        for place, (stream, steps) in list(running.items()):
+            with torch.cuda.stream(stream):
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    results[place] = end.value
+                    del running[place]
+    return [results[place] for place in range(len(units))]
+
+
+def _in_steps(
+    unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None, at_once: int
+) -> Generator[None, None, RunResult]:
+    """A run that hands over after each step."""
     started = time.perf_counter()
     experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder.staged()
     torch.manual_seed(unit.seed)
-    if unit.compute.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        keep_freed_memory()
     net = build_net(experiment)
     loader = build_loader(unit, split, images)
     result = _first_result(unit, split, net)
     folder.start(
-        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})), _environment(loader), result
+        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})),
+        _environment(unit, loader, at_once),
+        result,
     )
     telemetry = TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs)
     fit = Fit(
@@ -83,12 +128,16 @@ def run(unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None 
         compute=unit.compute,
         seed=unit.seed,
         on_step=watcher.step,
+        on_note=watcher.note,
         activation=experiment.activation,
         max_rewinds=experiment.effective_max_rewinds,
         telemetry=telemetry,
     )
     rows: list[EpochRow] = []
-    for event in fit.epochs(experiment.epochs):
+    for event in fit.in_steps(experiment.epochs):
+        if event is None:
+            yield
+            continue
         if isinstance(event, EpochRow):
             rows.append(event)
             result = _after_epoch(result, rows)
@@ -213,10 +262,16 @@ def _predictions(predicted: np.ndarray, split: Split) -> Predictions:
     return Predictions(predicted, labels, split.source.names[split.valid])
 
 
-def _environment(loader: Batches) -> dict[str, Any]:
-    source = loader.split.source
-    data = {"digest": source.digest, "official": source.official}
-    return {**environment.describe(), "data": data, "input": loader.made_by}
+def _environment(unit: Unit, loader: Batches, at_once: int) -> dict[str, Any]:
+    source, experiment = loader.split.source, unit.experiment
+    return {
+        **environment.describe(),
+        "data": {"digest": source.digest, "official": source.official},
+        "input": loader.made_by,
+        "cuda_graph": captures(unit.compute, experiment.effective_recipe, experiment.activation),
+        "compile": unit.compute.compile,
+        "runs_at_once": at_once,
+    }
 
 
 def _device_name(compute: Compute) -> str:
@@ -228,7 +283,10 @@ def _device_name(compute: Compute) -> str:
 
 
 def _peak_memory(compute: Compute) -> int:
-    """Peak memory, bytes: allocated on the GPU where one trains, images there included; else resident."""
+    """Peak memory, bytes: allocated on the GPU where one trains, images there included; else resident.
+
+    Of the process: of several runs at once, that of them all.
+    """
     on_gpu = compute.device.type == "cuda"
     return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
 

@@ -1,5 +1,6 @@
 """What `run` does on a terminal: find what is done, train the rest, show the table."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,27 @@ if TYPE_CHECKING:
     from lrelu_bench.training.precision import Compute, DeviceName
 
 
+@dataclass(frozen=True)
+class Execution:
+    """Where and how to train: nothing of it is part of the experiment."""
+
+    device: "DeviceName" = "auto"
+    cuda_graph: bool | None = None
+    compile: bool = False
+    parallel_seeds: int = 1
+
+    def compute(self, experiment: Experiment) -> "Compute":
+        """What that is on this machine; raises `BenchError` where it is impossible."""
+        from lrelu_bench.training.captured import captures
+        from lrelu_bench.training.precision import choose_compute
+
+        compute = choose_compute(self.device, experiment.precision, self.cuda_graph, self.compile)
+        captures(compute, experiment.effective_recipe, experiment.activation)
+        return compute
+
+
 def run_all(
-    experiment: Experiment, device: "DeviceName", output: Path, force: bool, console: SteadyConsole
+    experiment: Experiment, execution: Execution, output: Path, force: bool, console: SteadyConsole
 ) -> None:
     """Train every seed that is not complete yet, then show the experiment's row.
 
@@ -43,7 +63,7 @@ def run_all(
             console.say(f"seed {seed}: {found.status} already in {folder.path}; --force trains it again")
     left = [seed for seed in experiment.seeds if seed not in done and seed not in unreadable]
     if left:
-        done |= _train(experiment, left, device, output, console)
+        done |= _train(experiment, left, execution, output, console)
     if done:
         console.print(render_run_row(*done.values()))
     if unreadable:
@@ -52,14 +72,13 @@ def run_all(
 
 
 def _train(
-    experiment: Experiment, seeds: list[int], device: "DeviceName", output: Path, console: SteadyConsole
+    experiment: Experiment, seeds: list[int], execution: Execution, output: Path, console: SteadyConsole
 ) -> dict[int, Run]:
     import torch
 
-    from lrelu_bench.runner import Unit, build_net, run
-    from lrelu_bench.training.precision import choose_compute
+    from lrelu_bench.runner import Unit, build_net, run_together
 
-    compute = choose_compute(device, experiment.precision)
+    compute = execution.compute(experiment)
     if experiment.activation.is_custom:
         # What is wrong with a user's class is said before any data is fetched.
         build_net(experiment)
@@ -73,31 +92,56 @@ def _train(
     )
     if compute.emulated:
         console.say("this CPU only emulates bf16, about ten times slower than fp32; precision auto avoids it")
-    images = _images_on_gpu(experiment, split, compute, console)
+    at_once = _at_once(experiment, execution, compute, console)
+    images = _images_on_gpu(experiment, split, compute, console, at_once)
     results = {}
-    for seed in seeds:
-        unit = Unit(experiment, seed, compute, output)
-        stays = " (the run there stays until this one is finished)" if unit.folder.occupied else ""
-        console.say(f"seed {seed}: {unit.folder.path}{stays}")
+    for first in range(0, len(seeds), at_once):
+        units = [Unit(experiment, seed, compute, output) for seed in seeds[first : first + at_once]]
+        for unit in units:
+            stays = " (the run there stays until this one is finished)" if unit.folder.occupied else ""
+            console.say(f"seed {unit.seed}: {unit.folder.path}{stays}")
         try:
-            with watch_training(console) as watcher:
-                result = run(unit, split, watcher, images)
+            with watch_training(console, [unit.seed for unit in units]) as watchers:
+                found = run_together(units, split, watchers, images)
         except KeyboardInterrupt:
-            console.say(f"stopped; seed {seed} is not finished, and the same command trains it anew")
+            one = len(units) == 1
+            named = f"{'seed' if one else 'seeds'} {', '.join(str(unit.seed) for unit in units)}"
+            which = f"{named} is not finished, and the same command trains it anew"
+            if not one:
+                which = f"of {named}, the same command trains anew what is not finished"
+            console.say(f"stopped; {which}")
             raise SystemExit(130) from None
         except torch.OutOfMemoryError as error:
+            fewer = f"--parallel-seeds {at_once}, " if at_once > 1 else ""
             raise BenchError(
-                f"the GPU is out of memory at batch_size {experiment.effective_recipe.batch_size}, "
+                f"the GPU is out of memory at {fewer}batch_size {experiment.effective_recipe.batch_size}, "
                 f"size {experiment.size}, {experiment.arch}; lower one of them ({error})"
             ) from error
-        if result.status == "diverged":
-            console.say(f"seed {seed}: diverged in epoch {result.diverged_in}; {_after_diverging(unit)}")
-        results[seed] = Run(result, unit.folder.path)
+        for unit, result in zip(units, found, strict=True):
+            if result.status == "diverged":
+                after = _after_diverging(unit)
+                console.say(f"seed {unit.seed}: diverged in epoch {result.diverged_in}; {after}")
+            results[unit.seed] = Run(result, unit.folder.path)
     return results
 
 
+def _at_once(experiment: Experiment, execution: Execution, compute: "Compute", console: SteadyConsole) -> int:
+    """How many seeds train at a time."""
+    if execution.parallel_seeds == 1:
+        return 1
+    why_not = None
+    if compute.device.type != "cuda":
+        why_not = "one seed alone keeps a CPU busy"
+    elif experiment.activation.is_custom:
+        why_not = f"{experiment.activation.name} might draw random numbers, which seeds would share"
+    if why_not is None:
+        return execution.parallel_seeds
+    console.say(f"--parallel-seeds {execution.parallel_seeds}: {why_not}; so they train one after another")
+    return 1
+
+
 def _images_on_gpu(
-    experiment: Experiment, split: Split, compute: "Compute", console: SteadyConsole
+    experiment: Experiment, split: Split, compute: "Compute", console: SteadyConsole, at_once: int = 1
 ) -> "DeviceImages | None":
     """The split's images on the GPU that trains, for all seeds; None where there is none or no room."""
     import torch
@@ -108,7 +152,7 @@ def _images_on_gpu(
     if compute.device.type != "cuda":
         return None
     # The estimate knows neither cuDNN's workspaces nor the gradients of what it counts.
-    training = 2 * plan(experiment, compute).memory_bytes
+    training = 2 * at_once * plan(experiment, compute).memory_bytes
     free: int = torch.cuda.mem_get_info(compute.device)[0]
     why_not = obstacle(split, experiment.effective_recipe, free - training)
     if why_not is None:
@@ -133,12 +177,11 @@ def _announcement(experiment: Experiment) -> list[str]:
     return [experiment.slug, *remarks(experiment)]
 
 
-def show_plan(experiment: Experiment, device: "DeviceName", output: Path) -> None:
+def show_plan(experiment: Experiment, execution: Execution, output: Path) -> None:
     """Say what `run` would do: resolved config, data, steps, estimated memory, what is complete already."""
     from lrelu_bench.plan import plan
-    from lrelu_bench.training.precision import choose_compute
 
-    compute = choose_compute(device, experiment.precision)
+    compute = execution.compute(experiment)
     would = plan(experiment, compute)
     print("\n".join([*_announcement(experiment), dump_experiment(experiment)]))
     total = would.steps_per_epoch * experiment.epochs

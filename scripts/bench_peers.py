@@ -44,7 +44,8 @@ from lrelu_bench.errors import BenchError
 from lrelu_bench.results import write_atomically
 from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
-from lrelu_bench.training.precision import choose_compute, keep_freed_memory
+from lrelu_bench.training.cpu import keep_freed_memory
+from lrelu_bench.training.precision import choose_compute
 
 SCHEMA = 2
 STEP_ROWS = ("input", "kernels", "ready", "training", "memory", "profile")
@@ -80,7 +81,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--blocks", type=int, default=7, help="of steps (default 7)")
+    parser.add_argument("--blocks", type=int, default=6, help="of steps (default 6)")
     parser.add_argument("--run-blocks", type=int, default=5, help="of epochs and cold runs (default 5)")
     parser.add_argument(
         "--default-blocks", type=int, default=3, help="of the peers that are not tuned (default 3)"

@@ -30,7 +30,8 @@ from lrelu_bench import environment
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
-from lrelu_bench.training.precision import Compute, choose_compute, keep_freed_memory
+from lrelu_bench.training import cpu
+from lrelu_bench.training.precision import Compute, choose_compute
 
 VARIANTS = ("relu", "relu again", "learned_relu", "plain formula")
 SIZE = 128
@@ -87,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     compute = choose_compute(options.device, options.precision)
     if compute.device.type == "cpu":
-        keep_freed_memory()
+        cpu.prepare()
     if options.memory_of:
         print(json.dumps(peak_memory(options.memory_of, options.arch, options.batch, compute)))
         return

@@ -56,7 +56,7 @@ def epoch_rate(fit: Fit) -> float:
 
 def ready_rate(fit: Fit, compute: Compute, steps: int) -> float:
     """Images/s of forward and backward alone, on one batch that is already on the device."""
-    images, labels = fit.on_device(*next(fit.loader.train_batches(0)))
+    images, labels = fit.objective.on_device(*next(fit.loader.train_batches(0)))
     images = images.contiguous(memory_format=torch.channels_last)
     fit.net.train()
     started = time.perf_counter()

@@ -12,8 +12,9 @@ from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, open_split
 from lrelu_bench.data.device_loader import DeviceImages
 from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.training import cpu
 from lrelu_bench.training.loop import Fit
-from lrelu_bench.training.precision import Compute, keep_freed_memory
+from lrelu_bench.training.precision import Compute
 
 
 def block_of(experiment: Experiment, compute: Compute, steps: int) -> Fit:
@@ -25,7 +26,7 @@ def block_of(experiment: Experiment, compute: Compute, steps: int) -> Fit:
     images = DeviceImages(block, compute.device) if compute.device.type == "cuda" else None
     loader = build_loader(Unit(experiment, 0, compute, Path()), block, images)
     if compute.device.type == "cpu":
-        keep_freed_memory()
+        cpu.prepare()
     return Fit(build_net(experiment), loader, recipe, compute, seed=0, activation=experiment.activation)
 
 

@@ -40,7 +40,7 @@ def test_images_reach_the_net_as_they_are_normalised_and_each_once(files, tmp_pa
     assert np.array_equal(order(seen), order(pixels("train")))
     valid = torch.cat([x for x, _ in loop.loader.valid_batches()])
     assert np.array_equal(valid.numpy()[..., 0], pixels("t10k"))
-    images, _ = loop.on_device(*batches[0])
+    images, _ = loop.objective.on_device(*batches[0])
     assert images.shape == (16, 1, 28, 28)
     torch.testing.assert_close(images[:, 0], (batches[0][0][..., 0] / 255 - 0.1307) / 0.3081)
 

@@ -25,7 +25,7 @@ class Step:
 def shown(is_terminal, use):
     text = io.StringIO()
     with use(Console(file=text, force_terminal=is_terminal, width=100)) as watcher:
-        yield watcher
+        yield watcher[0] if isinstance(watcher, list) else watcher
     yield text.getvalue()
 
 

@@ -47,6 +47,21 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
+    parallel_seeds: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Seeds that train at once on one GPU.")
+    ] = 1,
+    cuda_graph: Annotated[
+        bool | None,
+        typer.Option(
+            "--cuda-graph/--no-cuda-graph",
+            help="Start a step's kernels as one. Default: on CUDA, where possible, but not with a class of "
+            "yours, whose forward must then do the same every time.",
+            show_default=False,
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Train through torch.compile, which takes a minute to begin.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")
     ] = False,
@@ -66,10 +81,11 @@ def run(
     from lrelu_bench import session
     from lrelu_bench.report.progress import SteadyConsole
 
+    execution = session.Execution(device.value, cuda_graph, compiled, parallel_seeds)
     if dry_run:
-        session.show_plan(experiment, device.value, output)
+        session.show_plan(experiment, execution, output)
     else:
-        session.run_all(experiment, device.value, output, force, SteadyConsole())
+        session.run_all(experiment, execution, output, force, SteadyConsole())
 
 
 def validate(

@@ -65,6 +65,11 @@ class Batches(ABC):
         n, batch = len(self.split.train), self.recipe.batch_size
         return [min(step * batch, n) for step in range(self.steps_per_epoch + 1)]
 
+    @property
+    def train_batch_sizes(self) -> list[int]:
+        """Images in each training batch of an epoch."""
+        return [stop - start for start, stop in pairwise(self._train_bounds())]
+
     def _valid_bounds(self) -> list[int]:
         n = len(self.split.valid)
         return [*range(0, n, 2 * self.recipe.batch_size), n]

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -70,30 +70,38 @@ def divergence_line(divergence: Divergence) -> str:
 
 
 class PlainWatcher:
-    """One line per epoch."""
+    """One line per epoch.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    Args:
+        label: what begins each line, where several train at once.
+    """
+
+    def __init__(self, console: Console, label: str = "") -> None:
+        self.console, self.label = console, label
 
     def step(self, step: "Step") -> None:
         """Steps go unmentioned."""
 
     def epoch(self, row: EpochRow, epochs: int) -> None:
         """Print the epoch's line."""
-        self.console.out(epoch_line(row, epochs), highlight=False)
+        self.note(epoch_line(row, epochs))
 
     def divergence(self, divergence: Divergence) -> None:
         """Print what broke."""
-        self.console.out(divergence_line(divergence), highlight=False)
+        self.note(divergence_line(divergence))
+
+    def note(self, line: str) -> None:
+        """Print a line."""
+        self.console.out(f"{self.label}: {line}" if self.label else line, highlight=False)
 
 
 class LiveWatcher(PlainWatcher):
     """A live bar with epoch, step, loss, images/s and time left, above it one line per finished epoch."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(progress.console)
+    def __init__(self, progress: Progress, label: str = "") -> None:
+        super().__init__(progress.console, label)
         self.progress = progress
-        self.task = progress.add_task("training", total=1.0, detail="first step")
+        self.task = progress.add_task(label or "training", total=1.0, detail="first step")
 
     def step(self, step: "Step") -> None:
         """Move the bar."""
@@ -121,13 +129,14 @@ def _live(console: Console) -> Progress:
 
 
 @contextmanager
-def watch_training(console: Console) -> Iterator[PlainWatcher]:
-    """What a run reports its steps and epochs to."""
+def watch_training(console: Console, seeds: Sequence[int] = (0,)) -> Iterator[list[PlainWatcher]]:
+    """What runs that train at once report their steps and epochs to, one for each seed."""
+    labels = [f"seed {seed}" for seed in seeds] if len(seeds) > 1 else [""]
     if not console.is_terminal:
-        yield PlainWatcher(console)
+        yield [PlainWatcher(console, label) for label in labels]
         return
     with _live(console) as progress:
-        yield LiveWatcher(progress)
+        yield [LiveWatcher(progress, label) for label in labels]
 
 
 class DataProgress:

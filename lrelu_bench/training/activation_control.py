@@ -61,21 +61,47 @@ class ActivationControl:
         self._times_averaged = 0
         self.frozen = False
 
-    @torch.no_grad()
     def after_step(self, steps_done: int, moved: bool = True) -> None:
         """To be called after each optimizer step; `moved` is whether it was not skipped."""
         if self.frozen:
             return
         if moved:
-            for (low, high), parameters in self._bounded.items():
-                torch._foreach_clamp_min_(parameters, low)
-                torch._foreach_clamp_max_(parameters, high)
-            if self._averages:
-                t = self._times_averaged
-                decay = min(self._decay, (1 + t) / (10 + t))
-                torch._foreach_lerp_(self._averages, self._raw, 1 - decay)
-                self._times_averaged += 1
-        if self._freeze_step is not None and steps_done >= self._freeze_step:
+            self.move(self.average_weight())
+            self.count_move()
+        self.freeze_when_due(steps_done)
+
+    def average_weight(self, ahead: int = 0) -> float:
+        """How far the averages go towards the parameters the next time they move, or `ahead` times later."""
+        t = self._times_averaged + ahead
+        return 1 - min(self._decay, (1 + t) / (10 + t))
+
+    @torch.no_grad()
+    def move(self, average_weight: float | Tensor) -> None:
+        """Project onto the bounds and move the averages; work of the device alone."""
+        for (low, high), parameters in self._bounded.items():
+            torch._foreach_clamp_min_(parameters, low)
+            torch._foreach_clamp_max_(parameters, high)
+        if not self._averages:
+            return
+        if isinstance(average_weight, Tensor):
+            # As a number, torch would wait for it.
+            weights = [average_weight] * len(self._averages)
+            torch._foreach_lerp_(self._averages, self._raw, weights)
+        else:
+            torch._foreach_lerp_(self._averages, self._raw, average_weight)
+
+    def count_move(self) -> None:
+        """To be called after each `move`."""
+        self._times_averaged += bool(self._averages)
+
+    def freezes(self, steps_done: int) -> bool:
+        """Whether `freeze_when_due` would freeze now."""
+        return not self.frozen and self._freeze_step is not None and steps_done >= self._freeze_step
+
+    @torch.no_grad()
+    def freeze_when_due(self, steps_done: int) -> None:
+        """Freeze once that many steps of the run are done."""
+        if self.freezes(steps_done):
             for module in self._modules:
                 module.settle()
             if self._lookahead is not None:

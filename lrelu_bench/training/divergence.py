@@ -64,6 +64,10 @@ class FiniteGuard:
         self._finite.logical_and_(values.isfinite())
         self._steps.add_(self._finite)
 
+    def all_finite(self) -> Tensor:
+        """Whether the loss and the parameters have been finite in this epoch: a 0-d tensor, bool."""
+        return self._finite[: self._decisive].all()
+
     def culprit(self) -> Culprit | None:
         """What went first in this epoch, None while the loss and the parameters are finite.
 
@@ -72,7 +76,7 @@ class FiniteGuard:
 
         Waits for the device.
         """
-        if self._finite[: self._decisive].all():
+        if self.all_finite():
             return None
         finite_for = [int(steps.min()) for steps in torch.split(self._steps.cpu(), self._lengths)]
         loss, *others = finite_for

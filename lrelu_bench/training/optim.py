@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lrelu_bench.activations.factory import activation_parameters
 from lrelu_bench.protocols import Recipe
+from lrelu_bench.training.scheduled import ScheduledAdamW
 
 ACTIVATION_GROUP = "activation"
 """Name of the parameter group of the learned activations."""
@@ -62,12 +63,20 @@ class Lookahead:
     def _fast(self) -> Iterator[Tensor]:
         return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
 
-    @torch.no_grad()
+    @property
+    def due(self) -> bool:
+        """Whether the slow weights move at the end of the step that comes next."""
+        return (self.steps + 1) % self.k == 0
+
     def after_step(self) -> None:
         """To be called after each step of the inner optimizer."""
+        if self.due:
+            self.move()
         self.steps += 1
-        if self.steps % self.k:
-            return
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Move the slow weights, and the fast ones to them."""
         fast = list(self._fast())
         torch._foreach_lerp_(self._slow, fast, self.alpha)
         torch._foreach_copy_(fast, self._slow)
@@ -92,22 +101,40 @@ class Lookahead:
 
 
 def build_optimizer(
-    net: nn.Module, recipe: Recipe, activation_weight_decay: float, activation_lr_mult: float = 1.0
+    net: nn.Module,
+    recipe: Recipe,
+    activation_weight_decay: float,
+    activation_lr_mult: float = 1.0,
+    scheduled: bool = False,
 ) -> tuple[torch.optim.Optimizer, Lookahead | None]:
     """The recipe's optimizer, with Lookahead beside it for ranger.
 
     adam is fastai 1's Adam with true weight decay and the course's (which decays after the step, not before:
     a relative difference of lr * weight_decay on the step), both torch's AdamW. ranger is fastai2's. sgd is
     torch's own.
+
+    Args:
+        scheduled: for a `DeviceSchedule`, which a captured step reads, in place of `set_hyperparameters`.
     """
     groups = parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult)
     betas = (recipe.momentum_max, recipe.sq_momentum)
     if recipe.optimizer == "adam":
+        if scheduled:
+            return ScheduledAdamW(groups, recipe), None
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps, fused=True), None
+    device = groups[0]["params"][0].device
+    lr = torch.zeros((), device=device) if scheduled else recipe.lr
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum_max), None
+        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum_max, fused=scheduled), None
     radam = torch.optim.RAdam(
-        groups, lr=recipe.lr, betas=betas, eps=recipe.eps, decoupled_weight_decay=True, foreach=True
+        groups,
+        lr=lr,
+        betas=betas,
+        eps=recipe.eps,
+        decoupled_weight_decay=True,
+        foreach=True,
+        # torch knows no capturable one on a CPU, where nothing is captured.
+        capturable=scheduled and device.type == "cuda",
     )
     return radam, Lookahead(radam)
 

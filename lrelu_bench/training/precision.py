@@ -1,7 +1,5 @@
 """What a run computes on and in, decided once."""
 
-import ctypes
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,26 +7,28 @@ import torch
 
 from lrelu_bench.config import Precision
 from lrelu_bench.errors import BenchError
+from lrelu_bench.training import cpu
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
-_NEVER = 2**31 - 1
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and number format of a run."""
+    """Device and number format of a run, and how its steps are started."""
 
     device: torch.device
     precision: Literal["fp32", "bf16", "fp16"]
+    cuda_graph: bool | None = None
+    """Whether steps are captured as CUDA graphs; None: where that is possible and safe."""
+    compile: bool = False
+    """Whether torch.compile makes the net's training pass."""
 
     @property
     def emulated(self) -> bool:
         """Whether the device has no units for the format and takes about ten times as long as in fp32."""
-        return self.device.type == "cpu" and self.precision == "bf16" and not _cpu_computes_bf16()
+        return self.device.type == "cpu" and self.precision == "bf16" and not cpu.computes_bf16()
 
     def autocast(self) -> torch.autocast:
         """The mixed-precision context of forward passes; does nothing in fp32."""
@@ -39,8 +39,10 @@ class Compute:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
 
-def choose_compute(device: DeviceName, precision: Precision) -> Compute:
-    """Resolve `auto`.
+def choose_compute(
+    device: DeviceName, precision: Precision, cuda_graph: bool | None = None, compiled: bool = False
+) -> Compute:
+    """Resolve `auto`; the rest is `Compute`'s.
 
     Raises `BenchError` where CUDA is asked for and absent, or fp16 is asked of a CPU.
     """
@@ -53,19 +55,7 @@ def choose_compute(device: DeviceName, precision: Precision) -> Compute:
         raise BenchError(
             "precision fp16 needs CUDA, and this run is on the CPU; use precision auto, bf16 or fp32"
         )
-    return Compute(where, _best(where) if precision == "auto" else precision)
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep large freed blocks for the next step (glibc; elsewhere nothing happens).
-
-    It would otherwise give every large tensor back to the system, which must clear each of its pages anew at
-    the next step: about a hundred thousand page faults a step, a fifth of a training step's time on a CPU.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    return Compute(where, _best(where) if precision == "auto" else precision, cuda_graph, compiled)
 
 
 def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
@@ -73,11 +63,4 @@ def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16"
         return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
-    return "bf16" if _cpu_computes_bf16() else "fp32"
-
-
-def _cpu_computes_bf16() -> bool:
-    return any(
-        getattr(torch.cpu, name, lambda: False)()
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    return "bf16" if cpu.prefers_bf16() else "fp32"

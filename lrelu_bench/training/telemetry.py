@@ -32,6 +32,9 @@ LEAST_DISTANCE = 8
 ELEMENTS = 1 << 15
 """Elements read of a site's output in a sampled step, where it has as many."""
 
+Sample = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of one step: moments (3, L), histogram (L, B + 2), capped shares (L,), learned values (4, T)."""
+
 _BINS = len(EDGES) - 1
 _LOW, _WIDTH = float(EDGES[0]), float(EDGES[1] - EDGES[0])
 
@@ -47,8 +50,6 @@ def sampled_steps(steps_per_epoch: int, epochs: int) -> tuple[int, ...]:
 class _Open:
     """A sampled step in progress."""
 
-    step: int
-    lr: float
     before: Tensor
     outputs: dict[int, Tensor] = field(default_factory=dict)
     capped: dict[int, Tensor] = field(default_factory=dict)
@@ -90,21 +91,27 @@ class TelemetryRecorder:
         self.steps = frozenset(sampled_steps(steps_per_epoch, epochs))
         self.slots, self.parameters = _slots(self.sites)
         self._open: _Open | None = None
+        self._step = 0, 0.0
         self._hooks: list[RemovableHandle] = []
         self._positions: dict[tuple[int, ...], tuple[Any, ...]] = {}
-        self._pending: list[tuple[int, float, tuple[Tensor, ...]]] = []
+        self._pending: list[tuple[int, float, Sample]] = []
         self._samples: list[dict[str, NDArray[Any]]] = []
         self._values, self._curves = [self._used().cpu().numpy()], [self._shapes()]
 
     def before_step(self, step: int, lr: float) -> None:
         """Start optimizer step `step`, counted from 1, at this learning rate."""
-        self._close()
+        self.close()
         if step in self.steps:
-            self._open = _Open(step, lr, self._raw())
-            self._hooks = [
-                source.register_forward_hook(partial(self._hooked, index))
-                for index, source in enumerate(self._sources)
-            ]
+            self.open()
+            self._step = step, lr
+
+    def open(self) -> None:
+        """Begin to read a step, sampled or not."""
+        self._open = _Open(self._raw())
+        self._hooks = [
+            source.register_forward_hook(partial(self._hooked, index))
+            for index, source in enumerate(self._sources)
+        ]
 
     def _hooked(self, site: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self.observe(site, output)
@@ -121,6 +128,8 @@ class TelemetryRecorder:
         cap = getattr(self.sites[site].module, "cap", None)
         if isinstance(cap, Tensor | float | int):  # a user's class may call anything `cap`
             limit = torch.as_tensor(cap).to(rows.dtype).flatten()
+            if limit.device != rows.device:
+                limit = torch.full((), limit.item(), dtype=rows.dtype, device=rows.device)
             self._open.capped[site] = (rows >= limit).float().mean()
         self._open.outputs[site] = rows.float().flatten()
 
@@ -136,20 +145,30 @@ class TelemetryRecorder:
             self._positions[shape] = (where[0], slice(None), *where[1:])
         return self._positions[shape]
 
-    @torch.no_grad()
     def after_step(self) -> None:
         """End the step: after the optimizer has moved the parameters, before their gradients are gone."""
         if self._open is not None:
-            one = self._open
-            nothing = torch.full((), torch.nan, device=one.before.device)
-            capped = torch.stack([one.capped.get(site, nothing) for site in range(len(self.sites))])
-            # A user's net of modules may pass a site by.
-            outputs = _statistics([one.outputs.get(site, nothing.view(1)) for site in range(len(self.sites))])
-            learned = torch.stack([one.before, self._raw(), self._used(), self._gradients()])
-            self._pending.append((one.step, one.lr, (*outputs, capped, learned)))
-        self._close()
+            self.keep(*self._step, self.read())
+        self.close()
 
-    def _close(self) -> None:
+    @torch.no_grad()
+    def read(self) -> Sample:
+        """End what `open` began: what was read, reduced on the device, where alone this works."""
+        one = self._open
+        assert one is not None
+        nothing = torch.full((), torch.nan, device=one.before.device)
+        capped = torch.stack([one.capped.get(site, nothing) for site in range(len(self.sites))])
+        # A user's net of modules may pass a site by.
+        outputs = _statistics([one.outputs.get(site, nothing.view(1)) for site in range(len(self.sites))])
+        learned = torch.stack([one.before, self._raw(), self._used(), self._gradients()])
+        self.close()
+        return *outputs, capped, learned
+
+    def keep(self, step: int, lr: float, sample: Sample) -> None:
+        """Add what was read of a step to the run's; it stays on the device until the epoch ends."""
+        self._pending.append((step, lr, sample))
+
+    def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._open = [], None
@@ -163,7 +182,7 @@ class TelemetryRecorder:
 
     def so_far(self) -> Telemetry:
         """The samples until now, and values and curves of the epochs that were finished."""
-        self._close()
+        self.close()
         self._fetch()
         return self._telemetry()
 
@@ -172,7 +191,7 @@ class TelemetryRecorder:
 
         Values and curves are kept up to the last whole epoch before it.
         """
-        self._close()
+        self.close()
         self._fetch()
         self._samples = [sample for sample in self._samples if sample["step"] <= step]
         kept = 1 + step // self.steps_per_epoch
@@ -287,19 +306,21 @@ def _statistics(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
 
     Outputs of one length are reduced together: on a GPU each reduction costs its launch.
     """
-    device = outputs[0].device
-    moments = torch.empty(3, len(outputs), device=device)
-    histogram = torch.empty(len(outputs), _BINS + 2, dtype=torch.int32, device=device)
     lengths: dict[int, list[int]] = {}
     for site, output in enumerate(outputs):
         lengths.setdefault(len(output), []).append(site)
+    moments: dict[int, Tensor] = {}
+    histograms: dict[int, Tensor] = {}
     for sites in lengths.values():
         y = torch.stack([outputs[site] for site in sites])
         # Squares of bf16's largest numbers are too large for fp32.
         variance, mean = torch.var_mean(y.double(), dim=1, correction=0)
         near_zero = (y.abs() < NEAR_ZERO).float().mean(1)
-        moments[:, sites] = torch.stack([mean.float(), variance.sqrt().float(), near_zero])
         bins = ((y - _LOW) / _WIDTH).nan_to_num_(nan=_BINS).clamp_(-1, _BINS).floor_().long() + 1
-        counts = torch.zeros(len(sites), _BINS + 2, dtype=torch.int32, device=device)
-        histogram[sites] = counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.int32))
-    return moments, histogram
+        counts = torch.zeros(len(sites), _BINS + 2, dtype=torch.int32, device=y.device)
+        counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.int32))
+        # Put in order without an index, which would have to be copied to the device.
+        moments |= zip(sites, torch.stack([mean.float(), variance.sqrt().float(), near_zero], 1), strict=True)
+        histograms |= zip(sites, counts, strict=True)
+    in_order = range(len(outputs))
+    return torch.stack([moments[i] for i in in_order], 1), torch.stack([histograms[i] for i in in_order])

@@ -22,7 +22,7 @@ class Kind:
     def build(self, cell: "Cell", workers: int | None) -> Any:
         """The contender; raises whatever its libraries raise."""
         if self.keeps_memory:
-            from lrelu_bench.training.precision import keep_freed_memory
+            from lrelu_bench.training.cpu import keep_freed_memory
 
             keep_freed_memory()
         own = getattr(import_module(f"peers.{self.module}"), self.class_name)

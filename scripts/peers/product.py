@@ -1,6 +1,5 @@
 """The product itself as a contender: its own loader, net and loop."""
 
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from lrelu_bench.report.progress import SteadyConsole
 from lrelu_bench.results import EpochRow
 from lrelu_bench.runner import Unit, build_loader, build_net
 from lrelu_bench.shipped import config_path
+from lrelu_bench.training import cpu
 from lrelu_bench.training.loop import Fit
-from lrelu_bench.training.precision import choose_compute, keep_freed_memory
+from lrelu_bench.training.precision import choose_compute
 from lrelu_bench.training.telemetry import TelemetryRecorder
 from peers.cell import Cell
 from peers.contender import Contender, Fitted, Window, WindowClosed
@@ -41,7 +41,7 @@ class Product(Contender):
             self.experiment, self.split, self.compute, SteadyConsole(file=sys.stderr)
         )
         if self.device.type == "cpu":
-            keep_freed_memory()
+            cpu.prepare()
 
     @property
     def input_by(self) -> str:
@@ -54,7 +54,7 @@ class Product(Contender):
         fit = self._fit(0)
         with suppress(WindowClosed):
             for batch in window.over(_epochs(fit.loader)):
-                fit.on_device(*batch)
+                fit.objective.on_device(*batch)
 
     def ready(self, window: Window) -> None:
         self._timed(window, ready=True)
@@ -66,10 +66,10 @@ class Product(Contender):
         fit = self._fit(0)
         fit.loader = _TimedLoader(fit.loader, window, ready)
         with suppress(WindowClosed):
-            self._train(fit, math.ceil(window.length / fit.loader.steps_per_epoch))
+            self._train(fit, epochs=1)
 
     def fit(self, seed: int) -> Fitted:
-        return self._train(self._fit(seed))
+        return self._train(self._fit(seed), self.experiment.epochs)
 
     def profile(self, steps: int, warm: int) -> dict[str, Any]:
         """Where a training step's time goes, and what its convolutions take by themselves."""
@@ -97,9 +97,9 @@ class Product(Contender):
             telemetry=TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs),
         )
 
-    def _train(self, fit: Fit, least_epochs: int = 1) -> Fitted:
+    def _train(self, fit: Fit, epochs: int) -> Fitted:
         seconds, started = [], time.perf_counter()
-        for row in fit.epochs(max(self.experiment.epochs, least_epochs)):
+        for row in fit.epochs(epochs):
             if not isinstance(row, EpochRow):
                 raise ValueError("the training diverged")
             assert fit.telemetry is not None
@@ -110,13 +110,18 @@ class Product(Contender):
 
 
 class _TimedLoader(Batches):
-    """A loader's training batches in a window; `ready`: its first batch over and over."""
+    """A loader's training batches in a window, as one epoch; `ready`: its first batch over and over."""
 
     made_by = "the loader inside"
 
     def __init__(self, loader: Batches, window: Window, ready: bool) -> None:
         super().__init__(loader.split, loader.recipe, loader.size, loader.seed)
         self.loader, self.window, self.ready = loader, window, ready
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """One more than there are: what the loop does at the end of an epoch is no part of a step."""
+        return self.window.length + 1
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Ends by raising `WindowClosed`."""

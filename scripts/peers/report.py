@@ -8,6 +8,7 @@ from lrelu_bench.evidence.differences import difference
 from lrelu_bench.evidence.summaries import summarize
 from peers.names import AGAIN, CONTENDERS, KEEPING, OURS
 from peers.report_step import kernel_tables, profile_table
+from peers.targets import LEAST_BLOCKS
 
 TITLES = {
     "input": "Input alone",
@@ -46,7 +47,8 @@ def _header(found: Mapping[str, Any]) -> Iterator[str]:
         f"{settings['warm']} untimed ones"
     )
     yield "- every ratio: the peer's time by ours in the same block, median over blocks (n) with a 95 %"
-    yield "  bootstrap interval; below n = 5 the interval is hardly more than the blocks' range"
+    yield "  bootstrap interval, which in simulations holds the true median in 94 % of cases at n = 5, 6"
+    yield "  and 9, in 88 % at n = 7 and in 75 % at n = 3"
     yield from _ceilings(found)
     yield f"- command: `{found['command']}`"
 
@@ -88,7 +90,8 @@ def _targets(found: Mapping[str, Any]) -> Iterator[str]:
         return
     yield "\n## Targets\n"
     yield (
-        "Reached: the whole interval is at or above the target. Missed: all of it is below. Open: neither. "
+        "Reached: the whole interval is at or above the target. Missed: all of it is below. Open: neither, "
+        f"or fewer than {LEAST_BLOCKS} blocks. "
         "Held against the fastest tuned peer of the row; picking the fastest favours the peer.\n"
     )
     yield "| row | target | fastest tuned peer | ours is faster by | | than P1 with our malloc | than ours |"
