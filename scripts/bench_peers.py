@@ -84,7 +84,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=6, help="of steps (default 6)")
     parser.add_argument("--run-blocks", type=int, default=5, help="of epochs and cold runs (default 5)")
     parser.add_argument(
-        "--default-blocks", type=int, default=3, help="of the peers that are not tuned (default 3)"
+        "--default-blocks", type=int, default=2, help="of the peers that are not tuned (default 2)"
     )
     parser.add_argument("--steps", type=int, help="timed in a block (default 6, on CUDA 200)")
     parser.add_argument("--warm", type=int, help="untimed before them (default 4, on CUDA 40)")
@@ -94,7 +94,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=environment.usable_cores(), help="of each process (default: the cores)"
     )
-    parser.add_argument("--epoch-subset", type=int, default=32, help="images per class (default 32)")
+    parser.add_argument("--epoch-subset", type=int, default=26, help="images per class (default 26)")
     parser.add_argument(
         "--parity",
         type=int,

@@ -48,7 +48,7 @@ def _header(found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield "- every ratio: the peer's time by ours in the same block, median over blocks (n) with a 95 %"
     yield "  bootstrap interval, which in simulations holds the true median in 94 % of cases at n = 5, 6"
-    yield "  and 9, in 88 % at n = 7 and in 75 % at n = 3"
+    yield "  and 9, in 88 % at n = 7, in 75 % at n = 3, and in half of them at n = 2"
     yield from _ceilings(found)
     yield f"- command: `{found['command']}`"
 
