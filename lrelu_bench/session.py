@@ -177,6 +177,15 @@ def _announcement(experiment: Experiment) -> list[str]:
     return [experiment.slug, *remarks(experiment)]
 
 
+def _computing(compute: "Compute", experiment: Experiment) -> list[str]:
+    from lrelu_bench.training.captured import captures
+
+    words = [compute.device.type, compute.precision]
+    if captures(compute, experiment.effective_recipe, experiment.activation):
+        words.append("steps captured as CUDA graphs")
+    return [*words, "torch.compile"] if compute.compile else words
+
+
 def show_plan(experiment: Experiment, execution: Execution, output: Path) -> None:
     """Say what `run` would do: resolved config, data, steps, estimated memory, what is complete already."""
     from lrelu_bench.plan import plan
@@ -190,7 +199,7 @@ def show_plan(experiment: Experiment, execution: Execution, output: Path) -> Non
         f"images       {would.train_images:,} training, {would.valid_images:,} validation",
         f"steps        {would.steps_per_epoch:,} an epoch, {total:,} a run",
         f"net          {would.parameters:,} parameters",
-        f"compute      {compute.device.type}, {compute.precision}",
+        f"compute      {', '.join(_computing(compute, experiment))}",
         f"memory       about {would.memory_bytes / 1e9:.1f} GB beside PyTorch itself (estimated)",
     ]
     for seed in experiment.seeds:

@@ -60,8 +60,9 @@ def recipe_of(protocol, **changes):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_epochs_are_the_other_loaders(protocol, device):
+@pytest.mark.parametrize(("protocol", "together"), [*((p, 256) for p in PROTOCOLS), ("course-2019", 13)])
+def test_epochs_are_the_other_loaders(protocol, together, device, monkeypatch):
+    monkeypatch.setattr(device_loader, "_TOGETHER", together)
     recipe, size = recipe_of(protocol)
     split = split_of(Noise(channels=1, side=28) if protocol == "course-mnist" else Noise())
     ours = DeviceLoader(DeviceImages(split, torch.device(device)), recipe, size, seed=3)

@@ -15,6 +15,9 @@ from lrelu_bench.protocols import Recipe
 
 _STAGED = 64 << 20
 """Bytes that are copied to the device at a time."""
+_TOGETHER = 256
+"""Images that are made at a time, of several batches where those are smaller: to start a transform's kernels
+takes the host as long for few images as for many."""
 _LARGEST_WINDOW = 1024
 """Longest side, px, of what an image is made of: every image of a batch takes as much room as the largest."""
 
@@ -81,8 +84,14 @@ class DeviceLoader(Batches):
             torch.from_numpy(values).to(pixels.device)
             for values in (transform.table, self.split.source.labels[order])
         )
-        for start, stop in pairwise(bounds):
-            yield transform(pixels, table[:, start:stop]), labels[start:stop]
+        batches = list(pairwise(bounds))
+        at_once = max(1, _TOGETHER // (bounds[1] - bounds[0]))
+        for i in range(0, len(batches), at_once):
+            group = batches[i : i + at_once]
+            first = group[0][0]
+            made = transform(pixels, table[:, first : group[-1][1]])
+            for start, stop in group:
+                yield made[start - first : stop - first], labels[start:stop]
 
 
 def obstacle(split: Split, recipe: Recipe, free: int) -> str | None:
