@@ -4,6 +4,7 @@ A request is a JSON line on stdin, an answer one on stdout. Nothing of the produ
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.cell import Cell
+from peers.contender import Window
 from peers.names import CONTENDERS
 
 
@@ -34,12 +36,20 @@ def main() -> None:
         if options.fit:
             answer({"accuracy": contender.fit(0).accuracy})
             return
-        answer({"workers": contender.workers, "precision": contender.precision})
+        answer({"precision": contender.precision, **loading(contender)})
         for line in sys.stdin:
-            answer(answered(contender, json.loads(line)))
+            found = answered(contender, json.loads(line))
+            # Before another's turn: a loader left in a cycle would keep its workers, and a net its memory.
+            gc.collect()
+            answer(found)
     except Exception as error:
         answer({"error": " ".join(f"{type(error).__name__}: {error}".split())})
         raise
+
+
+def loading(contender: Any) -> dict[str, Any]:
+    """What prepares its batches."""
+    return {"workers": contender.workers, "input_by": contender.input_by}
 
 
 def answered(contender: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -47,26 +57,41 @@ def answered(contender: Any, request: dict[str, Any]) -> dict[str, Any]:
     match request["do"]:
         case "workers":
             contender.workers = request["workers"]
-            return {}
+            return loading(contender)
         case "fit":
             fitted = contender.fit(request["seed"])
-            return {"seconds": fitted.seconds, "accuracy": fitted.accuracy}
+            return {"epochs": fitted.epochs, "accuracy": fitted.accuracy}
         case "memory":
             return peak_memory()
         case "input" | "ready" | "training" as row:
-            return {"seconds": getattr(contender, f"{row}_seconds")(request["steps"])}
+            window = Window(request["steps"], request["warm"])
+            getattr(contender, row)(window)
+            return {"seconds": window.result()}
+        case "profile":
+            found: dict[str, Any] = contender.profile(request["steps"], request["warm"])
+            return found
+        case "kernels":
+            return {"shapes": contender.kernels(request["blocks"])}
     raise ValueError(f"no such request: {request}")
 
 
 def peak_memory() -> dict[str, int]:
-    """Peak resident bytes of this process and of its largest worker; empty where the system does not tell."""
+    """Peak bytes so far: resident, of this process and of its largest worker, and allocated on the GPU.
+
+    Empty where the system does not tell.
+    """
     if sys.platform == "win32":
         return {}
     import resource
 
+    import torch
+
     unit = 1 if sys.platform == "darwin" else 1024
     kinds = {"own": resource.RUSAGE_SELF, "largest_worker": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(kind).ru_maxrss * unit for name, kind in kinds.items()}
+    found = {name: resource.getrusage(kind).ru_maxrss * unit for name, kind in kinds.items()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found["gpu"] = torch.cuda.max_memory_allocated()
+    return found
 
 
 if __name__ == "__main__":

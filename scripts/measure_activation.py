@@ -22,15 +22,16 @@ from statistics import median
 
 import torch
 from measuring import ratio_cell
+from peers.kernels import kernels
 from peers.nets import PlainFormula
+from peers.report_step import kernel_table
 from torch import nn
 from torch.nn import functional as F
 
 from lrelu_bench import environment
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.activations.general_form import formula, fused, general_relu, unfused
+from lrelu_bench.activations.general_form import fused, unfused
 from lrelu_bench.activations.kernels import choosing
-from lrelu_bench.activations.learned import LearnedReLU
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.training import cpu
@@ -118,7 +119,8 @@ def main() -> None:
         peak, ratio = first_use[0] / 1e9, first_use[0] / memory[REFERENCE][0]
         print(f"\nlearned_relu, Numba's cache empty: peak {peak:.3f} GB, {ratio:.3f} of {REFERENCE}")
     if compute.device.type == "cuda":
-        report_kernels(compute)
+        for shape in kernels(compute, options.batch, SIZE, options.blocks):
+            print("\n".join(kernel_table(shape)))
         report_choice()
 
 
@@ -179,29 +181,6 @@ def report(
         print(f"| {variant} | {rate:,.1f} | {ratio_cell(ratios)} | {kept} |")
 
 
-def report_kernels(compute: Compute) -> None:
-    """Print what share of a copy's bandwidth the kernels reach on a large tensor."""
-    x = torch.randn(256, 64, 64, 64, device=compute.device).bfloat16().to(memory_format=torch.channels_last)
-    grad, act = torch.randn_like(x), LearnedReLU(64, 0.05, 0.25, 10.0).to(compute.device)
-    form = act.general_form()
-    leaf = x.detach().requires_grad_()
-    y, plain = general_relu(leaf, *form), formula(leaf, *form)
-    wanted = [leaf, *act.parameters()]
-    passes: dict[str, tuple[int, Callable[[], object]]] = {
-        "copy": (2, lambda: grad.copy_(x)),
-        "forward": (2, lambda: general_relu(x, *form)),
-        "backward": (3, lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)),
-        "formula, forward": (2, lambda: formula(x, *form)),
-        "formula, backward": (3, lambda: torch.autograd.grad(plain, wanted, grad, retain_graph=True)),
-    }
-    copied = 0.0
-    print("\n| pass over 256 x 64 x 64 x 64, bf16 | GB/s of least traffic | share of copy |\n|---|---:|---:|")
-    for name, (moved, work) in passes.items():
-        rate = moved * x.numel() * x.element_size() / milliseconds(work) / 1e6
-        copied = copied or rate
-        print(f"| {name} | {rate:,.0f} | {rate / copied:.2f} |")
-
-
 def report_choice() -> None:
     """Print what batch norm with the activation takes, fused and not, by either way to time it."""
     device = torch.device("cuda", torch.cuda.current_device())
@@ -212,21 +191,6 @@ def report_choice() -> None:
         for parameters, form in ((0, "relu"), (2, "leak, sub"), (3, "leak, sub, maxv")):
             taken = choosing.times(device, torch.bfloat16, parameters, (fused, unfused), timer)
             print(f"| {form}; {name} | {taken[0]:.3f} | {taken[1]:.3f} |")
-
-
-def milliseconds(work: Callable[[], object], repeats: int = 50) -> float:
-    """Median time of `work` on the GPU."""
-    for _ in range(5):
-        work()
-    spans: list[float] = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize()
-        spans.append(start.elapsed_time(end))
-    return median(spans)
 
 
 if __name__ == "__main__":

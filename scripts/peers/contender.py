@@ -10,8 +10,6 @@ import torch
 
 from peers.cell import Cell
 
-WARM = 2
-"""Steps before the clock starts; a multiple of the workers, whose batches arrive together."""
 AHEAD = 4
 """Batches that a loader may still prepare when the clock stops: it works to the end of the window."""
 
@@ -23,23 +21,40 @@ class WindowClosed(Exception):  # noqa: N818 (not an error)
 
 
 class Window:
-    """Times `steps` steps after `WARM` others, from the end of one step to the end of another."""
+    """Times `steps` steps after `warm` others, from the end of one step to the end of another.
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.done = steps, 0
+    `warm` must be enough for a loader to fill what it prepares ahead: else it still fills while the clock
+    runs, or what it filled before is used up in the window and counts for nothing.
+    """
+
+    def __init__(self, steps: int, warm: int) -> None:
+        self.steps, self.warm, self.done = steps, warm, 0
         self.seconds: float | None = None
         self._started = 0.0
+
+    @property
+    def length(self) -> int:
+        """All steps, timed or not."""
+        return self.warm + self.steps
 
     def tick(self) -> None:
         """To be called after each step; raises `WindowClosed` after the last."""
         self.done += 1
-        if self.done == WARM:
-            synchronize()
-            self._started = time.perf_counter()
-        elif self.done == WARM + self.steps:
-            synchronize()
-            self.seconds = time.perf_counter() - self._started
+        if self.done == self.warm:
+            self.open()
+        elif self.done == self.length:
+            self.close()
             raise WindowClosed
+
+    def open(self) -> None:
+        """Start the clock."""
+        synchronize()
+        self._started = time.perf_counter()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        synchronize()
+        self.seconds = time.perf_counter() - self._started
 
     def over(self, batches: Iterable[Item]) -> Iterator[Item]:
         """The batches, with a tick when the next one is asked for."""
@@ -50,15 +65,26 @@ class Window:
     def result(self) -> float:
         """Seconds of the timed steps; raises `ValueError` where the batches ran out before."""
         if self.seconds is None:
-            raise ValueError(f"the images give {self.done} steps, not {WARM + self.steps}")
+            raise ValueError(f"the images give {self.done} steps, not {self.length}")
         return self.seconds
+
+
+def endlessly(loader: Iterable[Item]) -> Iterator[Item]:
+    """A loader's batches epoch after epoch; raises `ValueError` where an epoch has none."""
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("the images do not fill one batch")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A whole training: seconds with every validation, and the last accuracy, a share."""
+    """A whole training: seconds of each epoch with its validation, and the last accuracy, a share."""
 
-    seconds: float
+    epochs: list[float]
     accuracy: float
 
 
@@ -66,8 +92,8 @@ class Contender(ABC):
     """One way to train a cell. Every method starts from the initial weights.
 
     Args:
-        tuned: the cell's precision, channels_last and the fused optimizer; else the library's defaults in
-            fp32.
+        tuned: the cell's precision, channels_last, the fused optimizer, and on CUDA cuDNN's own search and
+            page-locked batches; else the library's defaults in fp32.
         workers: loader processes; None for the library's default.
     """
 
@@ -79,18 +105,25 @@ class Contender(ABC):
         self.workers = self.own_workers if workers is None else workers
         self.device = torch.device(cell.device)
         self.precision = cell.precision if tuned else "fp32"
+        if tuned:
+            torch.backends.cudnn.benchmark = True
+
+    @property
+    def input_by(self) -> str:
+        """What prepares its batches, in a word or two."""
+        return f"{self.workers} worker{'' if self.workers == 1 else 's'}"
 
     @abstractmethod
-    def input_seconds(self, steps: int) -> float:
-        """Time of that many batches, up to normalised floats, with no training beside."""
+    def input(self, window: Window) -> None:
+        """Batches up to normalised floats where the net trains, with no training beside."""
 
     @abstractmethod
-    def ready_seconds(self, steps: int) -> float:
-        """Time of that many training steps on one batch that is ready."""
+    def ready(self, window: Window) -> None:
+        """Training steps on one batch that is ready."""
 
     @abstractmethod
-    def training_seconds(self, steps: int) -> float:
-        """Time of that many training steps, input included."""
+    def training(self, window: Window) -> None:
+        """Training steps, input included."""
 
     @abstractmethod
     def fit(self, seed: int) -> Fitted:
@@ -102,6 +135,6 @@ class Contender(ABC):
 
 
 def synchronize() -> None:
-    """Wait for the device."""
-    if torch.cuda.is_available():
+    """Wait for the device, where this process uses one."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()

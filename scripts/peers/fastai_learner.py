@@ -1,5 +1,6 @@
 """P2: fastai's DataLoaders, xresnet and Learner."""
 
+import math
 import random
 import time
 from contextlib import suppress
@@ -8,7 +9,15 @@ from itertools import repeat
 from typing import Any
 
 import torch
-from fastai.basics import Callback, CancelFitException, DataLoaders, Learner, OptimWrapper, defaults
+from fastai.basics import (
+    Callback,
+    CancelFitException,
+    CancelValidException,
+    DataLoaders,
+    Learner,
+    OptimWrapper,
+    defaults,
+)
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner as _WithOneCycle  # noqa: F401 (adds fit_one_cycle)
@@ -18,7 +27,7 @@ from fastai.vision.augment import FlipItem, RandomResizedCrop
 from fastai.vision.data import ImageDataLoaders, Normalize
 from torch import nn
 
-from peers.contender import AHEAD, WARM, Contender, Fitted, Window, WindowClosed
+from peers.contender import Contender, Fitted, Window, WindowClosed, endlessly
 from peers.nets import fastai_net, load_weights
 
 
@@ -27,35 +36,31 @@ class FastaiLearner(Contender):
 
     own_workers = int(defaults.cpus)
 
-    def input_seconds(self, steps: int) -> float:
-        window = Window(steps)
+    def input(self, window: Window) -> None:
         with suppress(WindowClosed):
-            for _ in window.over(self._data().train):
+            for _ in window.over(endlessly(self._data().train)):
                 pass
-        return window.result()
 
-    def ready_seconds(self, steps: int) -> float:
+    def ready(self, window: Window) -> None:
         cell = self.cell
         images = torch.randn(cell.batch, 3, cell.size, cell.size, device=self.device)
         batch = images, torch.randint(10, (cell.batch,), device=self.device)
-        batches = list(repeat(batch, WARM + steps + AHEAD))
-        return self._timed(DataLoaders(batches, [batch], device=self.device), steps)
+        batches = list(repeat(batch, window.length))
+        self._timed(DataLoaders(batches, [batch], device=self.device), window)
 
-    def training_seconds(self, steps: int) -> float:
-        return self._timed(self._data(), steps)
+    def training(self, window: Window) -> None:
+        self._timed(self._data(), window)
 
-    def _timed(self, data: Any, steps: int) -> float:
-        learner, window = self._learner(data, 0), Window(steps)
-        self._train(learner, [_Ticks(window)])
-        return window.result()
+    def _timed(self, data: Any, window: Window) -> None:
+        epochs = max(self.cell.epochs, math.ceil(window.length / len(data.train)))
+        self._train(self._learner(data, 0), epochs, _Ticks(window))
 
     def fit(self, seed: int) -> Fitted:
         torch.manual_seed(seed)
         random.seed(seed)
-        learner = self._learner(self._data(), seed)
-        started = time.perf_counter()
-        self._train(learner, [])
-        return Fitted(time.perf_counter() - started, float(learner.recorder.values[-1][-1]))
+        learner, clock = self._learner(self._data(), seed), _Clock()
+        self._train(learner, self.cell.epochs, clock)
+        return Fitted(clock.seconds, float(learner.recorder.values[-1][-1]))
 
     def _data(self) -> Any:
         recipe, cell = self.cell.recipe, self.cell
@@ -67,6 +72,7 @@ class FastaiLearner(Contender):
             val_bs=2 * cell.batch,
             num_workers=self.workers,
             device=self.device,
+            pin_memory=self.tuned and self.device.type == "cuda",
         )
 
     def _learner(self, data: Any, seed: int) -> Any:
@@ -93,16 +99,16 @@ class FastaiLearner(Contender):
         learner.logger = _silent
         return learner
 
-    def _train(self, learner: Any, callbacks: list[Callback]) -> None:
+    def _train(self, learner: Any, epochs: int, callback: Callback) -> None:
         recipe = self.cell.recipe
         learner.fit_one_cycle(
-            self.cell.epochs,
+            epochs,
             recipe["lr"],
             div=recipe["div_start"],
             div_final=recipe["div_end"],
             pct_start=recipe["pct_start"],
             moms=(recipe["momentum_max"], recipe["momentum_min"], recipe["momentum_max"]),
-            cbs=callbacks,
+            cbs=[callback],
         )
 
 
@@ -125,7 +131,22 @@ class _Autocast(Callback):  # type: ignore[misc]
         self.context.__exit__(None, None, None)
 
 
+class _Clock(Callback):  # type: ignore[misc]
+    """The seconds of each epoch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def before_epoch(self) -> None:
+        self.started = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
 class _Ticks(Callback):  # type: ignore[misc]
+    """A tick after each step, and no validation between epochs."""
+
     def __init__(self, window: Window) -> None:
         self.window = window
 
@@ -136,6 +157,9 @@ class _Ticks(Callback):  # type: ignore[misc]
             self.window.tick()
         except WindowClosed as closed:
             raise CancelFitException from closed
+
+    def before_validate(self) -> None:
+        raise CancelValidException
 
 
 def _silent(*values: object) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peers.contender import Contender, Fitted, Window, WindowClosed
+from peers.contender import Contender, Fitted, Window, WindowClosed, endlessly
 from peers.nets import load_weights, parameter_groups, timm_net
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -29,40 +29,39 @@ class HandLoop(Contender):
     def valid_loader(self) -> Any:
         """Batches of normalised validation images."""
 
-    def input_seconds(self, steps: int) -> float:
-        window = Window(steps)
+    def input(self, window: Window) -> None:
         with suppress(WindowClosed):
-            for _ in window.over(self.train_loader()):
-                pass
-        return window.result()
+            for batch in window.over(endlessly(self.train_loader())):
+                self.batch_on_device(*batch)
 
-    def ready_seconds(self, steps: int) -> float:
+    def ready(self, window: Window) -> None:
         cell = self.cell
         images = torch.randn(cell.batch, 3, cell.size, cell.size, device=self.device)
         labels = torch.randint(10, (cell.batch,), device=self.device)
         # Laid out before the clock starts, as a batch that is ready would be.
         images = images.contiguous(memory_format=self._layout)
-        return self._timed(repeat((images, labels)), steps, 1000)
+        self._train(window, repeat((images, labels)), window.length)
 
-    def training_seconds(self, steps: int) -> float:
+    def training(self, window: Window) -> None:
         loader = self.train_loader()
-        return self._timed(loader, steps, len(loader) * self.cell.epochs)
+        self._train(window, endlessly(loader), max(window.length, len(loader) * self.cell.epochs))
 
-    def _timed(self, batches: Batches, steps: int, total: int) -> float:
-        trainer, window = _Trainer(self, 0, total), Window(steps)
+    def _train(self, window: Window, batches: Batches, steps: int) -> None:
+        trainer = Trainer(self, 0, steps)
         with suppress(WindowClosed):
             trainer.train(window.over(batches))
-        return window.result()
 
     def fit(self, seed: int) -> Fitted:
         torch.manual_seed(seed)
         train, valid = self.train_loader(), self.valid_loader()
-        trainer = _Trainer(self, seed, len(train) * self.cell.epochs)
-        started = time.perf_counter()
+        trainer = Trainer(self, seed, len(train) * self.cell.epochs)
+        seconds = []
         for _ in range(self.cell.epochs):
+            started = time.perf_counter()
             trainer.train(train)
             accuracy = trainer.accuracy(valid)
-        return Fitted(time.perf_counter() - started, accuracy)
+            seconds.append(time.perf_counter() - started)
+        return Fitted(seconds, accuracy)
 
     @property
     def _layout(self) -> torch.memory_format:
@@ -80,7 +79,7 @@ class HandLoop(Contender):
         return net.to(self.device).to(memory_format=self._layout)
 
 
-class _Trainer:
+class Trainer:
     """Net, optimizer and schedule of one training."""
 
     def __init__(self, loop: HandLoop, seed: int, steps: int) -> None:
@@ -93,11 +92,13 @@ class _Trainer:
             eps=recipe["eps"],
             fused=loop.tuned or None,
         )
+        # The peak is the cell's very step: torch counts from the end of the step before.
+        rising = max(1, int(steps * recipe["pct_start"]))
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             recipe["lr"],
             total_steps=steps + 1,
-            pct_start=recipe["pct_start"],
+            pct_start=(rising + 1) / (steps + 1),
             div_factor=recipe["div_start"],
             final_div_factor=recipe["div_end"] / recipe["div_start"],
             base_momentum=recipe["momentum_min"],

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from peers.cell import Cell
+from peers.names import DEFAULT_PEERS
 
 SCRIPT = Path(__file__).parents[1] / "contender_process.py"
 
@@ -72,6 +74,7 @@ class Field:
         self.chosen: set[str] = set()
         """Those whose workers were chosen by measuring."""
         self.precision: dict[str, str] = {}
+        self.input_by: dict[str, str] = {}
 
     def still(self, names: Iterable[str]) -> list[str]:
         """Those that have not failed."""
@@ -87,8 +90,7 @@ class Field:
                 self.say(f"starting {name}")
                 with self.watching(name):
                     running[name] = Running(path, name, self.log, self.workers.get(name))
-                    self.workers[name] = running[name].about["workers"]
-                    self.precision[name] = running[name].about["precision"]
+                    self.note(name, running[name].about)
             yield running
         finally:
             for one in running.values():
@@ -103,17 +105,36 @@ class Field:
             self.reasons[name] = str(error)
             self.say(f"{name} cannot run: {error}")
 
+    def note(self, name: str, about: dict[str, Any]) -> None:
+        """Keep what a contender says of itself."""
+        self.workers[name], self.input_by[name] = about["workers"], about["input_by"]
+        self.precision[name] = about.get("precision", self.precision.get(name, ""))
+
     def in_turns(
-        self, names: Sequence[str], blocks: int, work: Callable[[str], float]
-    ) -> dict[str, list[float]]:
-        """What `work` gives for each contender, block by block, each block beginning with the next one."""
-        found: dict[str, list[float]] = {name: [] for name in names}
-        for block in range(blocks):
+        self, names: Sequence[str], blocks: "Blocks", work: Callable[[str], float]
+    ) -> dict[str, dict[int, float]]:
+        """What `work` gives for each contender by block; each block begins with the next contender."""
+        found: dict[str, dict[int, float]] = {name: {} for name in names}
+        for block in range(blocks.count):
             for name in self.still(rotated(names, block)):
-                with self.watching(name):
-                    found[name].append(work(name))
-            self.say(f"block {block + 1} of {blocks}")
+                if blocks.has(block, name):
+                    with self.watching(name):
+                        found[name][block] = work(name)
+            self.say(f"block {block + 1} of {blocks.count}")
         return {name: values for name, values in found.items() if name not in self.reasons}
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How often each contender has its turn: untuned peers, several times slower, in a few blocks only."""
+
+    count: int
+    of_defaults: int
+
+    def has(self, block: int, name: str) -> bool:
+        """Whether a contender has a turn in this block."""
+        fewer = min(self.of_defaults, self.count)
+        return name not in DEFAULT_PEERS or block in {i * self.count // fewer for i in range(fewer)}
 
 
 def rotated(names: Sequence[str], block: int) -> list[str]:
