@@ -163,7 +163,8 @@ class _Rows:
 
     def fold(self, sums: loops.Array) -> loops.Array:
         """Sums per column to sums per channel."""
-        folded: loops.Array = sums.reshape(len(sums), self.pixels, self.channels).sum(1)
+        with np.errstate(invalid="ignore"):
+            folded: loops.Array = sums.reshape(len(sums), self.pixels, self.channels).sum(1)
         return folded
 
 
@@ -204,4 +205,5 @@ def _gradients(sums: loops.Array) -> Gradients:
 
 
 def _float32(values: loops.Array) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(values.astype(np.float32))
