@@ -50,21 +50,32 @@ def computes_bf16() -> bool:
     )
 
 
+TRIES, _CLEARLY = 6, 1.2
+
+
 @cache
 def prefers_bf16() -> bool:
-    """Whether the processor has units for bf16 and is faster with them, by a measurement of some 50 ms."""
+    """Whether the processor has units for bf16 and is not clearly faster without, by some 100 ms of measuring.
+
+    Results of two formats never share a row, so the answer must not turn on what else the machine is doing:
+    one thread waits for no other, of several tries the fastest counts, and a near tie goes to bf16.
+    """
     if not computes_bf16():
         return False
     # A middle layer of the nets, with what its backward pass takes.
-    images = torch.zeros(8, 64, 32, 32).to(memory_format=torch.channels_last)
+    images = torch.zeros(4, 64, 32, 32).to(memory_format=torch.channels_last)
     weight = torch.zeros(64, 64, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
     seconds: dict[torch.dtype, float] = {}
-    for _ in range(4):
-        for dtype in (torch.float32, torch.bfloat16):
-            started = time.perf_counter()
-            x = images.to(dtype).requires_grad_()
-            F.conv2d(x, weight.to(dtype), padding=1).sum().backward()  # type: ignore[no-untyped-call]
-            taken = time.perf_counter() - started
-            # The first time builds the kernels; interruptions only ever add.
-            seconds[dtype] = min(taken, seconds.get(dtype, taken))
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(TRIES):
+            for dtype in (torch.float32, torch.bfloat16):
+                started = time.perf_counter()
+                x = images.to(dtype).requires_grad_()
+                F.conv2d(x, weight.to(dtype), padding=1).sum().backward()  # type: ignore[no-untyped-call]
+                taken = time.perf_counter() - started
+                seconds[dtype] = min(taken, seconds.get(dtype, taken))
+    finally:
+        torch.set_num_threads(threads)
+    return seconds[torch.bfloat16] < _CLEARLY * seconds[torch.float32]
