@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,7 +89,7 @@ def run_together(
         cpu.prepare()
     running = {
         place: (
-            torch.cuda.Stream() if on_gpu and len(units) > 1 else None,  # type: ignore[no-untyped-call]
+            _stream_of(place) if on_gpu and len(units) > 1 else None,
             _in_steps(unit, split, watchers[place], images, len(units)),
         )
         for place, unit in enumerate(units)
@@ -103,6 +104,12 @@ def run_together(
                     results[place] = end.value
                     del running[place]
     return [results[place] for place in range(len(units))]
+
+
+@cache
+def _stream_of(place: int) -> torch.cuda.Stream:
+    """The stream of one of several runs at once; later ones use it again, with the workspaces it has."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _in_steps(

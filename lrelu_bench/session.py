@@ -146,13 +146,16 @@ def _images_on_gpu(
     """The split's images on the GPU that trains, for all seeds; None where there is none or no room."""
     import torch
 
+    from lrelu_bench.data import batched
     from lrelu_bench.data.device_loader import DeviceImages, obstacle
     from lrelu_bench.plan import plan
 
     if compute.device.type != "cuda":
         return None
-    # The estimate knows neither cuDNN's workspaces nor the gradients of what it counts.
+    # The estimate knows neither cuDNN's workspaces nor the gradients of what it counts. What one seed's
+    # stream has freed no other may use.
     training = 2 * at_once * plan(experiment, compute).memory_bytes
+    training += (at_once - 1) * batched.WORKING_BYTES
     free: int = torch.cuda.mem_get_info(compute.device)[0]
     why_not = obstacle(split, experiment.effective_recipe, free - training)
     if why_not is None:

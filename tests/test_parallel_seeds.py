@@ -95,7 +95,7 @@ def test_lines_say_which_seed_they_are_about(call, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("out/*/seed-*/result.json"))) == 3
 
 
-@pytest.mark.parametrize("k", ["0", "-1", "two"])
+@pytest.mark.parametrize("k", ["0", "-1", "17", "two"])
 def test_an_impossible_number_of_seeds_is_refused(call, k):
     assert call(*RUN, "--parallel-seeds", k)[0] == 2
 
@@ -116,6 +116,6 @@ def test_on_cuda_each_seed_has_the_numbers_it_has_alone(split, tmp_path, monkeyp
         for (_, loss, valid_loss, *_), (_, other, other_valid, *_) in zip(
             numbers(unit), numbers(alone), strict=True
         ):
-            assert math.isclose(loss, other, rel_tol=1e-4)
-            assert math.isclose(valid_loss, other_valid, rel_tol=1e-3)
+            assert math.isclose(loss, other, rel_tol=1e-3)
+            assert math.isclose(valid_loss, other_valid, rel_tol=1e-2)
         assert np.isfinite(Telemetry.load(unit.folder.path).mean).all()

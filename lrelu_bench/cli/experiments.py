@@ -48,7 +48,7 @@ def run(
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
     parallel_seeds: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Seeds that train at once on one GPU.")
+        int, typer.Option(min=1, max=16, metavar="K", help="Seeds that train at once on one GPU, 16 at most.")
     ] = 1,
     cuda_graph: Annotated[
         bool | None,

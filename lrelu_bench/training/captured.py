@@ -11,6 +11,7 @@ Source: the whole-network capture of PyTorch's notes on CUDA graphs.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -33,16 +34,32 @@ Capture = Callable[[Work], Work]
 
 
 class CudaGraphs:
-    """Captures work without doing it. Graphs share their memory, as one is replayed after another."""
+    """Captures work without doing it. Graphs share their memory, as one is replayed after another.
+
+    One for each run: cuBLAS keeps a workspace per stream that captures, and graphs that are replayed at the
+    same time must not share it (nor lose it with another run's graphs, pytorch#193402).
+    """
 
     def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._living: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
+        self._failed: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
-        # Not "global": the loader's thread may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            sample = work()
+        before, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        alive = next(iter(self._living), None)
+        # A pool is gone with the last graph in it.
+        pool = torch.cuda.graph_pool_handle() if alive is None else alive.pool()
+        try:
+            # Not "global": the loader's thread may allocate meanwhile.
+            with torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
+                sample = work()
+        except BaseException:
+            # torch leaves the capture's stream in force, and its allocator holds on to the graph.
+            torch.cuda.set_stream(before)
+            self._failed.append(graph)
+            raise
+        self._living.add(graph)
 
         def replay() -> Sample | None:
             graph.replay()
@@ -167,16 +184,17 @@ class CapturedStepper(Stepper):
         return replay()
 
     def _captured(self, kind: _Kind, pixels: Tensor, labels: Tensor, mix: Mix | None) -> Work | None:
+        # An epoch's last, smaller batch comes too seldom for memory of its own.
+        if self._capture is None or kind.images != self.recipe.batch_size:
+            return None
         if self._inputs is None:
             self._inputs = _Inputs.like(pixels, labels, mix, self.total.device)
-        # An epoch's last, smaller batch comes too seldom for memory of its own.
-        if self._capture is None or len(self._inputs.labels) != kind.images:
-            return None
         held = self._inputs
         try:
             self._replays[kind] = self._capture(lambda: self._work(kind, held.pixels, held.labels, held.mix))
         except RuntimeError as error:
             self._capture = None
+            self._replays.clear()
             self.parts.optimizer.zero_grad(set_to_none=True)
             if self.telemetry is not None:
                 self.telemetry.close()

@@ -55,7 +55,7 @@ TRIES, _CLEARLY = 6, 1.2
 
 @cache
 def prefers_bf16() -> bool:
-    """Whether the processor has units for bf16 and is not clearly faster without them, by 100 ms of measuring.
+    """Whether the processor has units for bf16 and is not clearly faster without, by 100 ms of measuring.
 
     Results of two formats never share a row, so the answer must not turn on what else the machine is doing:
     one thread waits for no other, of several tries the fastest counts, and a near tie goes to bf16.

@@ -180,6 +180,8 @@ class Fit:
             if asks_each_step and self._guard.culprit():
                 break
             now, done = time.perf_counter(), step + 1 - first
+            if done == steps:
+                reading.answer(wait=True)  # an older one would stand in the way of the last
             if now - reported > self.report_every or done == steps:
                 reported = now
                 numbers = torch.stack([stepper.total, self._guard.all_finite()])

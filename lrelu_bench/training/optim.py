@@ -116,7 +116,17 @@ def build_optimizer(
     Args:
         scheduled: for a `DeviceSchedule`, which a captured step reads, in place of `set_hyperparameters`.
     """
-    groups = parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult)
+    optimizer, lookahead = _built(
+        parameter_groups(net, recipe, activation_weight_decay, activation_lr_mult), recipe, scheduled
+    )
+    # Its first steps run without a capture, as does every step whose kind is rare; torch would warn of that.
+    optimizer._warned_capturable_if_run_uncaptured = True
+    return optimizer, lookahead
+
+
+def _built(
+    groups: list[dict[str, Any]], recipe: Recipe, scheduled: bool
+) -> tuple[torch.optim.Optimizer, Lookahead | None]:
     betas = (recipe.momentum_max, recipe.sq_momentum)
     if recipe.optimizer == "adam":
         if scheduled:
