@@ -245,7 +245,7 @@ class Benchmark:
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
             "quick": options.quick,
             "minutes": (time.monotonic() - self.started) / 60,
-            "command": shlex.join(["python", "scripts/bench_peers.py", *sys.argv[1:]]),
+            "command": shlex.join(["python", "scripts/bench_peers.py", *_measuring(sys.argv[1:])]),
             "commit": _commit(described["commit"]),
             "hardware": {
                 **{key: described[key] for key in ("cpu", "cpu_capability", "cores", "threads", "system")},
@@ -277,6 +277,17 @@ class Benchmark:
             "targets": targets(self.rows),
             "cannot_run": field.reasons,
         }
+
+
+def _measuring(arguments: list[str]) -> list[str]:
+    """The arguments without the place of the files, which is no part of what was measured."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument in ("--output", "--name"):
+            next(rest, None)
+        elif not argument.startswith(("--output=", "--name=")):
+            kept.append(argument)
+    return kept
 
 
 def _several(known: Any) -> Any:
