@@ -60,7 +60,7 @@ def run(
         ),
     ] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Train through torch.compile, which takes a minute to begin.")
+        bool, typer.Option("--compile", help="Train through torch.compile, which takes a while to begin.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")

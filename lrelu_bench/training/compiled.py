@@ -16,7 +16,7 @@ _WIDE = 4.0
 
 
 def compiled(net: nn.Module, compute: Compute, images: Callable[[], Tensor]) -> Net:
-    """The net, compiled. Compiles now: for xresnet18 a minute or so, and afterwards nothing more.
+    """The net, compiled. Compiles now: for xresnet18 some 40 seconds, and afterwards nothing more.
 
     torch.compile has had silently wrong gradients for small parameters (pytorch#190796, #193061), which the
     activations' are. So their gradients of one batch are compared with those of the net itself in fp32: in
