@@ -13,13 +13,13 @@ results/<experiment>/seed-<n>/
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin
 
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
@@ -146,31 +146,6 @@ class Run:
     result: RunResult
     folder: Path
     """As the user named it, or as it was found below what the user named."""
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write `path` whole or not at all: temporary file in the same folder, fsync, rename.
-
-    Raises `BenchError` where the file cannot be written (permissions, full disk).
-    """
-    payload = data.encode() if isinstance(data, str) else data
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise BenchError(
-            f"{path}: cannot write ({error.strerror or error}); free the disk, mend its permissions "
-            "or give another folder with --output"
-        ) from error
 
 
 class RunFolder:

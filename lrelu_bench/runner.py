@@ -14,6 +14,7 @@ import torch
 
 from lrelu_bench import environment, predictions_file
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
@@ -21,7 +22,7 @@ from lrelu_bench.data.device_loader import DeviceImages, DeviceLoader
 from lrelu_bench.data.loader import Batches, Loader
 from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.predictions_file import Predictions
-from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult, write_atomically
+from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training import cpu
 from lrelu_bench.training.captured import captures

@@ -39,9 +39,9 @@ from peers.running import Blocks, Field
 from peers.targets import targets
 
 from lrelu_bench import environment
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.config_file import load_experiment
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import write_atomically
 from lrelu_bench.runner import build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.cpu import keep_freed_memory

@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.compare import collect, rows
 from lrelu_bench.report.judging import judged
 from lrelu_bench.report.markdown import markdown
-from lrelu_bench.results import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"

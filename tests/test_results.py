@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 from run_results import ONE, save
 
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import Divergence, EpochRow, RunFolder, load_epochs, load_result, write_atomically
+from lrelu_bench.results import Divergence, EpochRow, RunFolder, load_epochs, load_result
 
 EPOCH = EpochRow(1, 2.1, 1.9, 0.31, 155, 1e-3, 60.0, 5.0, 200.0)
 

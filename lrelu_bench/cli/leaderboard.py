@@ -93,12 +93,12 @@ def leaderboard_import(
     ] = None,
 ) -> None:
     """Read a newer board and show what differs from the history; nothing is written without --output."""
+    from lrelu_bench.atomic_file import write_atomically
     from lrelu_bench.leaderboard import BOARD_VARIABLE, load_board
     from lrelu_bench.leaderboard.history import as_csv
     from lrelu_bench.leaderboard.update import update
     from lrelu_bench.leaderboard.upstream import read_readme
     from lrelu_bench.report.board_update import UpdateView
-    from lrelu_bench.results import write_atomically
 
     board = load_board()
     if output is not None and os.path.lexists(output):

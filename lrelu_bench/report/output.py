@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.compare import CompareRow, collect
 from lrelu_bench.report.compare import rows as compare_rows
 from lrelu_bench.report.judging import judged
 from lrelu_bench.report.render import Format, render
-from lrelu_bench.results import write_atomically
 
 _MARKS: dict[Format, tuple[str, str]] = {
     "html": ("<!doctype html>", '<meta name="generator" content="lrelu-bench '),

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lrelu_bench.results import write_atomically
+from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry
 
 PlotFormat = Literal["png", "svg"]

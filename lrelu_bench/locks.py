@@ -1,0 +1,83 @@
+"""Locks between processes: files the system frees when their holder dies, which say who holds them."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lrelu_bench.atomic_file import cannot_write
+
+
+class Held(Exception):
+    """Another process holds the lock; the message says which."""
+
+
+@contextmanager
+def hold_at_once(lock_file: Path) -> Iterator[None]:
+    """Hold the lock while the block runs; raises `Held` where another process does.
+
+    A lock that its holder did not live to give back is free. The file stays: were it deleted, two processes
+    could hold locks on two files of one name. Raises `BenchError` where the file cannot be written.
+    """
+    with _held(lock_file, None):
+        yield
+
+
+@contextmanager
+def hold(lock_file: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """`hold_at_once`, but where another process holds the lock, wait for it and say so with its name."""
+    with _held(lock_file, on_wait):
+        yield
+
+
+@contextmanager
+def _held(lock_file: Path, on_wait: Callable[[str], None] | None) -> Iterator[None]:
+    from filelock import FileLock
+
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_file)
+        if not _acquired(lock):
+            if on_wait is None:
+                raise Held(holder_of(lock_file))
+            on_wait(holder_of(lock_file))
+            lock.acquire()
+        _sign(lock_file)
+    except OSError as error:
+        raise cannot_write(lock_file, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: Any) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError as error:
+        # By name: its class is another one where the package was imported a second time.
+        if type(error).__name__ != "Timeout":
+            raise
+        return False
+    return True
+
+
+def _sign(lock_file: Path) -> None:
+    """Write into a held lock who holds it."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    # Windows denies writing to a locked file: there the holder stays unnamed.
+    with suppress(OSError):
+        lock_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}) + "\n")
+
+
+def holder_of(lock_file: Path) -> str:
+    """Who last took the lock, in words for a message."""
+    try:
+        signed = json.loads(lock_file.read_text())
+        return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
