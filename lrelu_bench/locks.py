@@ -12,7 +12,7 @@ from typing import Any
 from lrelu_bench.atomic_file import cannot_write
 
 
-class Held(Exception):
+class Held(Exception):  # noqa: N818 (a state, not a mistake)
     """Another process holds the lock; the message says which."""
 
 
