@@ -51,9 +51,7 @@ def _of(place: str, *arguments: compute.Probe) -> Callable[[], Iterator[Finding]
     module, _, function = place.rpartition(".")
 
     def find() -> Iterator[Finding]:
-        found: Iterator[Finding] = getattr(import_module(f"lrelu_bench.doctor.{module}"), function)(
-            *arguments
-        )
-        return found
+        asked = getattr(import_module(f"lrelu_bench.doctor.{module}"), function)
+        yield from asked(*arguments)
 
     return find

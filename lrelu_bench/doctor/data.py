@@ -105,7 +105,7 @@ def _damage(name: str, path: Path, published: set[int | None]) -> Finding | None
         return problem(
             name,
             f"{path} has {found:,} bytes, which is not what its record says",
-            f"move it away and run lrelu-bench data fetch {name}, or look with lrelu-bench data verify {name}",
+            f"move it away and run lrelu-bench data fetch {name}, or import another copy",
         )
     lengths = {length for length in published if length is not None}
     if lengths and found not in lengths:
@@ -176,7 +176,9 @@ def leftovers() -> Iterator[Finding]:
         left += find_torn(home / part)
     # A part without its archive is a download to go on with.
     left += [part for part in sorted((home / "archives").glob("*.part")) if part.with_suffix("").exists()]
-    if left and not working:
+    if working:
+        left = []  # Of them some are its work.
+    if left:
         yield _of(left, "leftovers", "left by processes that were killed", warning)
     bad = sorted((home / "archives").glob("*.bad*"))
     if bad:

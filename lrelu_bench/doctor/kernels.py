@@ -21,8 +21,8 @@ def fused(probe: Probe) -> Iterator[Finding]:
         yield problem(
             "kernels",
             f"do not work: {why}",
-            "install Numba and NumPy again (pip install --force-reinstall numba numpy); on a GPU Triton needs "
-            "a C compiler as well (gcc) and Python's headers",
+            "install Numba and NumPy again (pip install --force-reinstall numba numpy); on a GPU, Triton "
+            "needs a C compiler (gcc) and Python's headers as well",
         )
         return
     where = {"cuda": "the GPU", "cpu": "the CPU"}[said["device"]]

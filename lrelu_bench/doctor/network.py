@@ -18,12 +18,12 @@ from lrelu_bench.errors import BenchError
 
 TIMEOUT_SECONDS = 5.0
 """For an address, from its name's look-up to the end of its answer's head."""
-ASKED_FOR = "imagewoof2-160"
-"""The smallest archive."""
+ASKED_FOR, ASKED_OF_MNIST = "imagewoof2-160", "t10k-labels-idx1-ubyte.gz"
+"""The smallest archive and file."""
 _NO_HEAD = (405, 501)
 _REMEDY = (
-    "look at the connection and the proxy (https_proxy), name a mirror in LRELU_BENCH_MIRROR, or bring a copy: "
-    "lrelu-bench data import NAME FILE; --offline skips this"
+    "look at the connection and the proxy (https_proxy), name a mirror in LRELU_BENCH_MIRROR, or bring a "
+    "copy: lrelu-bench data import NAME FILE; --offline skips this"
 )
 _CERTIFICATE = "set this machine's clock and its certificates (SSL_CERT_FILE) right; --offline skips this"
 
@@ -57,13 +57,11 @@ def archive_hosts() -> Iterator[Finding]:
 
 def mnist_hosts(probe: Probe) -> Iterator[Finding]:
     """The addresses that torchvision has MNIST from."""
-    from lrelu_bench.data.mnist import FILES
-
     addresses = probe.report().stages.get("mnist_addresses")
     if not isinstance(addresses, list):
         yield warning("MNIST's hosts", "not known without torchvision", "mend torch and torchvision first")
         return
-    yield from _judged([f"{address.rstrip('/')}/{min(FILES, key=len)}" for address in addresses], set())
+    yield from _judged([f"{address.rstrip('/')}/{ASKED_OF_MNIST}" for address in addresses], set())
 
 
 def _judged(urls: Sequence[str], lengths: set[int]) -> Iterator[Finding]:
@@ -108,11 +106,11 @@ def ask_all(urls: Sequence[str], lengths: set[int], timeout: float = TIMEOUT_SEC
 
 
 def _ask(url: str, lengths: set[int], timeout: float) -> Answer:
-    if url.lower().startswith("file:"):
-        return _look(url)
     headers = {"User-Agent": f"lrelu-bench/{__version__}"}
     began = time.monotonic()
     try:
+        if url.lower().startswith("file:"):
+            return _look(url)
         request = urllib.request.Request(url, headers=headers, method="HEAD")
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return _content(answer.headers, lengths, time.monotonic() - began)
@@ -124,10 +122,8 @@ def _ask(url: str, lengths: set[int], timeout: float) -> Answer:
     except urllib.error.URLError as error:
         certificate = "CERTIFICATE" in str(error.reason)
         return Answer(False, f"cannot be reached ({error.reason})", _CERTIFICATE if certificate else _REMEDY)
-    except http.client.HTTPException as error:
-        return Answer(False, f"gives no answer of HTTP ({type(error).__name__})")
-    except (OSError, ValueError) as error:
-        return Answer(False, f"cannot be reached ({error or type(error).__name__})")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return Answer(False, f"cannot be reached ({type(error).__name__}: {error})")
 
 
 def _content(headers: http.client.HTTPMessage, lengths: set[int], seconds: float) -> Answer:

@@ -22,7 +22,7 @@ def itself() -> Iterator[Finding]:
     """This package: version and commit."""
     commit = source_commit()
     origin = (
-        f"commit {commit[:12]}{' with changes' * commit.endswith('+changes')}" if commit else "no checkout"
+        f"commit {commit[:12]}{' with changes' * commit.endswith('+changes')}" if commit else "of no checkout"
     )
     described = f"{lrelu_bench.__version__}, {origin}, in {Path(lrelu_bench.__file__).parent}"
     try:

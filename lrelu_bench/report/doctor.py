@@ -31,12 +31,12 @@ def show(found: Iterable[Found], console: Console) -> list[Found]:
     """Print each finding as it comes, wrapped on a terminal and one line each elsewhere; returns them all."""
     width = max(console.width, _NARROWEST) if console.is_terminal else None
 
-    def say(line: str, style: str = "") -> None:
+    def say(line: str, style: str = "", status: str = "") -> None:
         if width is None:
             console.out(_plain(line, console.options.ascii_only), highlight=False)
         else:
             text = Text(_plain(line, console.options.ascii_only), style, no_wrap=True, overflow="fold")
-            text.highlight_regex(r"^  (ok|warning|problem)", _STYLES.get(line[2:11].strip(), ""))
+            text.stylize(_STYLES.get(status, ""), 2, 2 + len(status))
             console.print(text)
 
     kept: list[Found] = []
@@ -45,8 +45,10 @@ def show(found: Iterable[Found], console: Console) -> list[Found]:
         if not kept or kept[-1][0] != area:
             say("")
             say(area, "bold")
+        status: str = finding.status
         for line in _lines(finding, width, kept[-1][1] if kept else None):
-            say(line)
+            say(line, status=status)
+            status = ""
         kept.append((area, finding))
     say("")
     say(summary(kept), "bold")

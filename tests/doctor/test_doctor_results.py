@@ -1,0 +1,122 @@
+"""The results folder, its runs, locks and torn files, and the clock."""
+
+import errno
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from run_results import run, save
+
+from lrelu_bench import locks
+from lrelu_bench.doctor import results
+
+RESULTS = Path("results")
+
+
+def _by_check():
+    return {finding.check: finding for finding in results.runs()}
+
+
+def test_no_folder_yet_is_well(tmp_path):
+    folder, _ = results.folder()
+    assert (folder.status, folder.detail) == ("ok", f"{tmp_path / 'results'}, made by the first run")
+    assert {f.check: f.status for f in results.runs()} == {"finished runs": "ok", "clock": "ok"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_problem(monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    folder, space = results.folder()
+    assert (folder.status, space.status) == ("problem", "problem")
+    assert folder.detail.endswith(f"cannot be written ({tmp_path}: No space left on device)")
+    assert "--output DIR" in folder.remedy
+    assert "--output DIR" in space.remedy
+
+
+def test_finished_runs_are_counted():
+    for seed in range(3):
+        save(RESULTS, run(seed=seed))
+    save(RESULTS, run(seed=3, status="diverged"))
+    assert _by_check()["finished runs"].detail == "4"
+    assert set(_by_check()) == {"finished runs", "clock"}
+
+
+def test_unfinished_runs_are_named_with_how_far_they_came():
+    for seed in range(4):
+        save(RESULTS, run(seed=seed, status="running", epochs_done=2))
+    finding = _by_check()["unfinished"]
+    assert finding.status == "warning"
+    assert finding.detail.startswith("results/woof/seed-0 (2 of 5 epochs), results/woof/seed-1 (2 of 5")
+    assert finding.detail.endswith(" and 1 more")
+    assert "give the command that began it again" in finding.remedy
+
+
+@pytest.mark.parametrize("lock", ["seed-0/run.lock", "seed-0.lock", "seed-0/.lock"])
+def test_a_run_that_is_at_work_is_not_unfinished_and_its_files_are_not_torn(lock):
+    folder = save(RESULTS, run(status="running"))
+    torn = folder / ".result.json.abcd1234.part"
+    torn.touch()
+    with locks.hold_at_once(folder.parent / lock):
+        found = _by_check()
+    assert found["at work"].detail.endswith(f"is held by {locks.holder_of(folder.parent / lock)}")
+    assert str(os.getpid()) in found["at work"].detail
+    assert not {"unfinished", "torn files"} & set(found)
+    assert {"unfinished", "torn files"} <= set(_by_check()), "its holder is gone: it is no more at work"
+
+
+def test_a_run_at_work_hides_no_other():
+    folder = save(RESULTS, run(seed=0, status="running"))
+    save(RESULTS, run(seed=1, status="running"))
+    with locks.hold_at_once(folder / "run.lock"):
+        assert _by_check()["unfinished"].detail == "results/woof/seed-1 (5 of 5 epochs)"
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 99}', "[]", '"\\ud800'])
+def test_a_result_that_cannot_be_read_is_a_problem(content):
+    save(RESULTS, run(seed=0))
+    (save(RESULTS, run(seed=1)) / "result.json").write_text(content)
+    found = _by_check()
+    assert found["a run"].status == "problem"
+    assert found["a run"].detail.startswith("results/woof/seed-1/result.json")
+    assert "--force" in found["a run"].remedy
+    assert found["finished runs"].detail == "1"
+
+
+def test_torn_files_are_named():
+    folder = save(RESULTS, run())
+    for place in (folder, folder.parent, RESULTS):
+        (place / ".epochs.jsonl.0123abcd.part").touch()
+    finding = _by_check()["torn files"]
+    assert (finding.status, finding.remedy) == ("warning", "delete them")
+    assert finding.detail.count(".epochs.jsonl.0123abcd.part") == 3
+
+
+def test_a_run_that_was_to_replace_another_is_named_and_not_counted():
+    aside = save(RESULTS, run()).rename(RESULTS / "woof" / "seed-0.old-123")
+    finding = _by_check()["set aside"]
+    assert (finding.status, finding.detail.startswith(f"{aside}: ")) == ("warning", True)
+    assert _by_check()["finished runs"].detail == "0"
+
+
+def test_a_clock_before_the_newest_result_is_a_problem():
+    later = datetime.now(UTC) + timedelta(days=40)
+    save(RESULTS, run(seed=0))
+    save(RESULTS, run(seed=1, finished=later.isoformat(timespec="seconds")))
+    finding = _by_check()["clock"]
+    assert finding.status == "problem"
+    assert finding.detail.endswith(f"but the newest result is of {later:%Y-%m-%d %H:%M} UTC")
+    assert "clock" in finding.remedy
+
+
+@pytest.mark.parametrize("when", ["", "yesterday", "2026-01-01T00:00:00"])
+def test_a_result_of_no_known_time_says_nothing_of_the_clock(when):
+    save(RESULTS, run(finished=when))
+    assert _by_check()["clock"].status == "ok"
