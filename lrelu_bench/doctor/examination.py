@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lrelu_bench.doctor.finding import Finding, problem
+from lrelu_bench.errors import BenchError
 
 LIMIT_SECONDS = 30.0
 """After which a check counts as hanging: a network disk that is gone answers never."""
@@ -58,6 +59,8 @@ def _answer(check: Check, found: _Found) -> None:
     except ImportError as error:
         remedy = "mend the installation: pip install --upgrade --force-reinstall lrelu-bench"
         found.put(problem(check.name, f"could not be checked: {error}", remedy))
+    except BenchError as error:
+        found.put(problem(check.name, str(error), "correct what is named here"))
     except Exception as error:
         what = f"could not be checked: {type(error).__name__}: {error}"
         found.put(problem(check.name, what, "tell the authors of lrelu-bench, with this line"))

@@ -22,17 +22,22 @@ _ASIDE = re.compile(r"seed-\d+\.(new|old)-\d+")
 
 def folder() -> Iterator[Finding]:
     """Whether results can be written, and how much is free."""
-    why = why_not_writable(FOLDER.absolute())
+    try:
+        place = FOLDER.absolute()
+    except FileNotFoundError:
+        yield problem("results folder", "the current directory is gone", "go to another: cd DIR")
+        return
+    why = why_not_writable(place)
     if why is None:
-        made = "" if FOLDER.exists() else ", made by the first run"
-        yield ok("results folder", f"{FOLDER.absolute()}{made}")
+        made = "" if place.exists() else ", made by the first run"
+        yield ok("results folder", f"{place}{made}")
     else:
         yield problem(
             "results folder",
-            f"{FOLDER.absolute()} cannot be written ({why})",
+            f"{place} cannot be written ({why})",
             "mend its permissions or free the disk, go to another folder, or run with --output DIR",
         )
-    free = free_bytes(FOLDER.absolute())
+    free = free_bytes(place)
     if free >= ENOUGH_BYTES:
         yield ok("space for results", f"{size(free)} free")
     else:

@@ -79,7 +79,9 @@ def write(found: Sequence[Found], json_: bool, path: Path) -> str:
 
 
 def require_ours(path: Path) -> None:
-    """Raises `BenchError` where a file is at `path` that is no report of the doctor's."""
+    """Raises `BenchError` where something is at `path` that is no report of the doctor's."""
+    if path.exists() and not path.is_file():
+        raise BenchError(f"{path}: is no plain file; leave --output out to write to a terminal or a pipe")
     try:
         with path.open("rb") as file:
             beginning = file.read(100).decode(errors="replace")

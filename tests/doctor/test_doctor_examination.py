@@ -7,6 +7,7 @@ import pytest
 
 from lrelu_bench.doctor.examination import Check, examine
 from lrelu_bench.doctor.finding import ok, warning
+from lrelu_bench.errors import BenchError
 
 
 def _raises():
@@ -57,6 +58,15 @@ def test_a_check_that_fails_is_a_problem_and_the_next_one_runs(find, detail):
     assert (broken.check, broken.detail) == ("broken", detail)
     assert broken.remedy
     assert found[-1].check == "good"
+
+
+def test_an_error_of_the_users_is_said_as_it_is():
+    def find():
+        raise BenchError("LRELU_BENCH_DATA: '~me' is no folder")
+        yield
+
+    ((_, found),) = examine([Check("a", "broken", find)])
+    assert (found.status, found.detail) == ("problem", "LRELU_BENCH_DATA: '~me' is no folder")
 
 
 def test_a_check_that_hangs_is_left_behind():

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lrelu_bench.doctor.checks import checks
+from lrelu_bench.doctor.examination import Check
 from lrelu_bench.doctor.finding import ok, problem, warning
 from lrelu_bench.report import doctor
 
@@ -107,6 +108,20 @@ def test_lines_are_shown_as_they_are_found():
     doctor.show(found(), Console(file=file, width=80))
 
 
+def test_a_terminal_shows_what_is_waited_for_and_nothing_else_does():
+    waiting = [Check("data", "archives [red]", lambda: []), Check("network", "hosts", lambda: [])]
+    for terminal, words in ((True, ["1 of 2: data, archives [red]", "2 of 2: network, hosts"]), (False, [])):
+        file = io.StringIO()
+        console = Console(file=file, width=80, force_terminal=terminal, color_system=None)
+        with doctor.progress(console, len(waiting)) as wait_for:
+            for check in waiting:
+                wait_for(check)
+                console.print("a line")
+        drawn = file.getvalue()
+        assert [part for part in words if part not in drawn] == []
+        assert terminal or drawn == "a line\na line\n"
+
+
 @pytest.fixture
 def healthy(torch_says, monkeypatch):
     """A machine on which nothing is wrong, but for what a test breaks."""
@@ -163,8 +178,9 @@ def test_no_other_file_is_replaced(call, healthy, tmp_path):
         err == "error: notes.txt: is there already and no report of lrelu-bench doctor; name another file\n"
     )
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    code, out, err = call("doctor", "--offline", "-o", tmp_path)
-    assert (code, "Is a directory" in err) == (2, True)
+    for place in (tmp_path, "/dev/null"):
+        code, out, err = call("doctor", "--offline", "-o", place)
+        assert (code, out, "is no plain file" in err) == (2, "", True)
     code, out, err = call("doctor", "--offline", "-o", "notes.txt/report.txt")
     assert (code, "Traceback" in err) == (2, False)
 

@@ -41,6 +41,14 @@ def test_a_full_disk_is_a_problem(monkeypatch, tmp_path):
     assert "--output DIR" in space.remedy
 
 
+def test_a_current_directory_that_is_gone_is_a_problem(monkeypatch, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (finding,) = results.folder()
+    assert (finding.status, finding.detail) == ("problem", "the current directory is gone")
+
+
 def test_finished_runs_are_counted():
     for seed in range(3):
         save(RESULTS, run(seed=seed))
