@@ -1,6 +1,7 @@
 """The data folder in every state that a user's may be in."""
 
 import errno
+import io
 import shutil
 import tempfile
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch, tmp_path, num
     assert folder.status == "problem"
     assert folder.detail == f"{tmp_path / 'data'} cannot be written ({tmp_path}: as the test says)"
     assert "LRELU_BENCH_DATA" in folder.remedy
+
+
+def test_a_full_disk_that_takes_an_empty_file_is_a_problem(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
+    folder, _ = data.folder()
+    assert (folder.status, "No space left on device" in folder.detail) == ("problem", True)
 
 
 def test_reading_is_enough_where_data_is_ready(monkeypatch, home):

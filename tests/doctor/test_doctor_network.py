@@ -142,6 +142,21 @@ def test_hosts_that_hang_cost_one_time_out_together(host):
     }
 
 
+def test_a_name_whose_look_up_hangs_costs_no_more(monkeypatch):
+    go_on = threading.Event()
+
+    def hang(*_, **__):
+        go_on.wait(5)
+        raise socket.gaierror("as the test says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    began = time.monotonic()
+    (answer,) = network.ask_all(["http://a.invalid/x"], set(), timeout=0.2)
+    assert time.monotonic() - began < 2
+    assert answer.detail == "did not answer within 0.2 s"
+    go_on.set()
+
+
 def test_a_mirror_that_fails_is_a_warning_while_another_address_serves(host, official, monkeypatch):
     monkeypatch.setenv("LRELU_BENCH_MIRROR", f"{_refusing()}, {host(status=404)[0]}")
     official(host(Content_Length=LENGTH)[0])
