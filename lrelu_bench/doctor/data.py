@@ -83,8 +83,9 @@ def _archive(name: str, home: Path) -> Iterator[Finding]:
         file_damage = _damage(name, here.path, {digest.bytes for digest in archive.digests})
         if file_damage is not None:
             yield file_damage
-    bad = list(_damaged_caches(name, home, has_archive=here.path is not None and file_damage is None))
-    yield from bad
+    bad = list(_caches(name, home, has_archive=here.path is not None and file_damage is None))
+    # Without the damaged file its cache serves again.
+    yield from bad if file_damage is None else (one for one in bad if one.status == "problem")
     if here.status == "ready":
         try:
             images = open_cache(archive, home)
@@ -105,7 +106,7 @@ def _damage(name: str, path: Path, published: set[int | None]) -> Finding | None
         return problem(
             name,
             f"{path} has {found:,} bytes, which is not what its record says",
-            f"move it away and run lrelu-bench data fetch {name}, or import another copy",
+            f"move it away; unless a cache of it serves then, lrelu-bench data fetch {name}",
         )
     lengths = {length for length in published if length is not None}
     if lengths and found not in lengths:
@@ -118,7 +119,7 @@ def _damage(name: str, path: Path, published: set[int | None]) -> Finding | None
     return None
 
 
-def _damaged_caches(name: str, home: Path, has_archive: bool) -> Iterator[Finding]:
+def _caches(name: str, home: Path, has_archive: bool) -> Iterator[Finding]:
     """Caches of an archive that cannot be opened, and whole ones that serve no archive."""
     from lrelu_bench.data.archives import ready_cache
     from lrelu_bench.data.cache import ImageCache
