@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+import torch
 
-from lrelu_bench.doctor import compute, kernels
+from lrelu_bench.doctor import compute, kernels, torch_probe
+from lrelu_bench.training import cpu
 
 GPU = {"name": "A GPU", "capability": "9.0", "total": 80 * 10**9, "free": 79 * 10**9, "error": None}
 
@@ -39,25 +41,20 @@ def _driver(monkeypatch, tmp_path):
 
 def test_torch_itself_answers_every_stage():
     report = compute.Probe().report()
-    assert (report.failure, list(report.stages)) == (None, list(_stages()))
-    for name in _stages():
+    assert (report.failure, list(report.stages)) == (None, list(torch_probe.STAGES))
+    for name in torch_probe.STAGES:
         said, why = report.stage(name) if name != "mnist_addresses" else (report.stages[name], "")
         assert said, why
     assert report.stages["kernels"]["same"] is True
     assert report.stages["choice"]["device"] == report.stages["kernels"]["device"]
-    # What choose_compute decides is what is reported.
-    from lrelu_bench.training.precision import choose_compute
-
-    chosen = choose_compute("auto", "auto")
-    assert (chosen.device.type, chosen.precision) == tuple(
-        report.stages["choice"][key] for key in ("device", "precision")
-    )
 
 
-def _stages():
-    from lrelu_bench.doctor.torch_probe import STAGES
-
-    return STAGES
+@pytest.mark.parametrize(("prefers", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_what_choose_compute_decides_is_what_is_reported(monkeypatch, prefers, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cpu, "prefers_bf16", lambda: prefers)
+    said = torch_probe.choice()
+    assert (said["device"], said["precision"], said["cuda_graph"]) == ("cpu", precision, False)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +94,8 @@ def test_torch_is_asked_once_for_all_checks(monkeypatch):
 def test_a_pair_that_does_not_match_cannot_be_imported(torch_says):
     error = "RuntimeError: operator torchvision::nms does not exist"
     probe = torch_says(imports={"torch": 1.0, "torchvision": error, "numba": 0.1, "triton": None})
-    torch, torchvision = compute.imports(probe)
-    assert (torch.status, torch.detail) == ("ok", "takes 1.0 s")
+    of_torch, torchvision = compute.imports(probe)
+    assert (of_torch.status, of_torch.detail) == ("ok", "takes 1.0 s")
     assert (torchvision.check, torchvision.detail) == ("import torchvision", error)
     assert torchvision.remedy == "install it again: pip install --force-reinstall torch torchvision"
 
