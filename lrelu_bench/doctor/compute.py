@@ -22,6 +22,13 @@ COMMAND = "from lrelu_bench.doctor import torch_probe; torch_probe.main()"
 DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 """There where NVIDIA's driver is loaded; the last one under Windows' Linux."""
 PCI_DEVICES = Path("/sys/bus/pci/devices")
+_REINSTALLED = {
+    "torchvision": "torch torchvision",
+    "numba": "numba numpy",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+}
+"""What to install again for a module, where that is not the package of its name."""
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 
 
@@ -106,7 +113,7 @@ def imports(probe: Probe) -> Iterator[Finding]:
     for name, outcome in said.items():
         if isinstance(outcome, str):
             # A pair of versions that do not match is the commonest cause.
-            together = {"torchvision": "torch torchvision", "numba": "numba numpy"}.get(name, name)
+            together = _REINSTALLED.get(name, name)
             yield problem(
                 f"import {name}", outcome, f"install it again: pip install --force-reinstall {together}"
             )

@@ -13,7 +13,11 @@ from lrelu_bench.locks import is_held
 NEEDED_BYTES = 2 * 10**9
 """What an archive of 160 px and its cache take, generously."""
 LEAST_BYTES = 64 << 20
-_LEFTOVERS = {"": (".importing-*",), "cache": (".building-*",), "archives": ("*.importing", "*.new")}
+_LEFTOVERS = {
+    "": (".importing-*",),
+    "cache": (".building-*", ".discarded-*"),
+    "archives": ("*.importing", "*.new"),
+}
 """By folder, what stays of a process that was killed."""
 _SHOWN = 3
 
@@ -83,7 +87,7 @@ def _archive(name: str, home: Path) -> Iterator[Finding]:
         file_damage = _damage(name, here.path, {digest.bytes for digest in archive.digests})
         if file_damage is not None:
             yield file_damage
-    bad = list(_caches(name, home, has_archive=here.path is not None and file_damage is None))
+    bad = list(_caches(name, home))
     # Without the damaged file its cache serves again.
     yield from bad if file_damage is None else (one for one in bad if one.status == "problem")
     if here.status == "ready":
@@ -91,8 +95,7 @@ def _archive(name: str, home: Path) -> Iterator[Finding]:
             images = open_cache(archive, home)
         except BenchError:
             return  # It is among the damaged ones.
-        bytes_ = "the official bytes" if here.official else "not the official bytes"
-        yield ok(name, f"ready: {len(images):,} images; {bytes_}")
+        yield ok(name, f"ready, {len(images):,} images; {here.detail.rstrip('.')}")
     elif here.status == "partial":
         yield ok(name, f"partial: {here.detail.rstrip('.')}")
     elif here.status == "archive" and file_damage is None and not bad:
@@ -119,7 +122,7 @@ def _damage(name: str, path: Path, published: set[int | None]) -> Finding | None
     return None
 
 
-def _caches(name: str, home: Path, has_archive: bool) -> Iterator[Finding]:
+def _caches(name: str, home: Path) -> Iterator[Finding]:
     """Caches of an archive that cannot be opened, and whole ones that serve no archive."""
     from lrelu_bench.data.archives import ready_cache
     from lrelu_bench.data.cache import ImageCache
@@ -132,9 +135,8 @@ def _caches(name: str, home: Path, has_archive: bool) -> Iterator[Finding]:
         try:
             ImageCache(folder_)
         except BenchError as error:
-            why = str(error).split("; delete", 1)[0]
-            again = "it is rebuilt at its next use" if has_archive else f"lrelu-bench data fetch {name}"
-            yield problem(name, f"damaged: {why}", f"delete the folder {folder_}; {again}")
+            why, _, remedy = str(error).partition("; ")
+            yield problem(name, why, remedy or f"lrelu-bench data fetch {name}")
         else:
             if folder_ != serving:
                 yield warning(

@@ -13,8 +13,21 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-MODULES = ("torch", "torchvision", "numba", "triton")
-"""What fails to import where versions or builds do not match."""
+MODULES = (
+    "torch",
+    "torchvision",
+    "numba",
+    "triton",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "yaml",
+    "jinja2",
+    "matplotlib",
+    "filelock",
+    "safetensors",
+)
+"""What may be there and not be importable, where versions or builds do not match."""
 
 
 def main() -> None:

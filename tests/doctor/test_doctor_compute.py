@@ -100,6 +100,19 @@ def test_a_pair_that_does_not_match_cannot_be_imported(torch_says):
     assert torchvision.remedy == "install it again: pip install --force-reinstall torch torchvision"
 
 
+def test_whatever_cannot_be_imported_is_a_problem(monkeypatch, torch_says):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setattr(torch_probe, "find_spec", lambda name: name if name != "triton" else None)
+    said = torch_probe.imports()
+    assert said["triton"] is None
+    (finding,) = (f for f in compute.imports(torch_says(imports=said)) if f.status == "problem")
+    assert (finding.check, finding.remedy) == (
+        "import safetensors",
+        "install it again: pip install --force-reinstall safetensors",
+    )
+    assert "import of safetensors halted" in finding.detail
+
+
 def test_a_torch_that_crashes_is_a_problem_of_everything_that_computes(torch_says):
     probe = torch_says(failure="torch's process was killed by signal 11")
     findings = [*compute.imports(probe), *compute.gpus(probe), *compute.choice(probe), *kernels.fused(probe)]

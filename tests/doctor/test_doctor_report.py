@@ -189,7 +189,7 @@ def test_no_other_file_is_replaced(call, healthy, tmp_path):
     assert (code, "Traceback" in err) == (2, False)
 
 
-@pytest.mark.parametrize("module", ["packaging.requirements", "filelock", "numpy", "lrelu_bench.results"])
+@pytest.mark.parametrize("module", ["packaging.requirements", "numpy", "lrelu_bench.results"])
 def test_a_broken_package_breaks_its_own_checks_alone(call, healthy, monkeypatch, module):
     for name in list(sys.modules):
         if name.startswith(("lrelu_bench.doctor.", "lrelu_bench.data.")) and "compute" not in name:

@@ -26,7 +26,7 @@ def test_no_variables(monkeypatch):
             "problem",
             "'ftp://a.org' is no http(s):// or file://",
         ),
-        ("LRELU_BENCH_BOARD", "no file", "problem", "no file: cannot read"),
+        ("LRELU_BENCH_BOARD", "no file", "problem", "no file: "),
         ("LRELU_BENCH_BOARD", "a file", "problem", "a file:1"),
         ("LRELU_BENCH_MIRRORS", "https://a.org", "warning", "did you mean LRELU_BENCH_MIRROR?"),
         ("lrelu_bench_data", "x", "warning", "did you mean LRELU_BENCH_DATA?"),
