@@ -1,23 +1,27 @@
 """The results folder of the current directory: whether it takes results, and runs that did not end."""
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lrelu_bench.atomic_file import find_torn
+from lrelu_bench.checkpoint_header import in_order
 from lrelu_bench.doctor.finding import Finding, ok, problem, warning
 from lrelu_bench.doctor.folders import free_bytes, size, why_not_writable
 from lrelu_bench.errors import BenchError
 from lrelu_bench.locks import holder_of, is_held
+from lrelu_bench.results import RunResult, load_result
+from lrelu_bench.run_folder import RunFolder
 
 FOLDER = Path("results")
 """Where `run` writes unless told otherwise."""
 LEAST_BYTES, ENOUGH_BYTES = 64 << 20, 10**9
 CLOCK_SLACK = timedelta(minutes=5)
 _SHOWN = 3
-_ASIDE = re.compile(r"seed-\d+\.(new|old)-\d+")
-"""Folders in which a run trained that was to replace another, or the other one."""
+_BESIDE = re.compile(r"\.(seed-\d+)\.(lock|new|old)")
+"""What stands beside a run's folder while somebody works on it."""
 
 
 def folder() -> Iterator[Finding]:
@@ -50,55 +54,70 @@ def folder() -> Iterator[Finding]:
 
 
 def runs() -> Iterator[Finding]:
-    """Runs that are finished, unfinished, at work or unreadable; torn files; and whether the clock fits."""
-    from lrelu_bench.results import RunResult, load_result
-
-    held = [lock for depth in ("*", "*/*", "*/*/*") for lock in FOLDER.glob(f"{depth}.lock") if is_held(lock)]
+    """Runs that are finished, at work, unfinished or unreadable; what was torn; whether the clock fits."""
+    every = _runs()
+    at_work = [run for run in every if is_held(RunFolder(run).lock)]
+    idle = [run for run in every if run not in at_work]
     readable: dict[Path, RunResult] = {}
-    for path in sorted(FOLDER.glob("*/seed-*/result.json")):
-        if _ASIDE.fullmatch(path.parent.name):
-            continue
+    for run in every:
         try:
-            readable[path.parent] = load_result(path.parent)
+            if os.path.lexists(run / "result.json"):
+                readable[run] = load_result(run)
         except BenchError as error:
             yield problem(
                 "a run",
                 str(error),
                 "restore the file, or train the run again: lrelu-bench run CONFIG --force",
             )
-    unfinished = [run for run, result in readable.items() if result.status == "running"]
-    yield ok("finished runs", f"{len(readable) - len(unfinished):,}")
-    for lock in held:
-        yield ok("at work", f"{lock.parent} is held by {holder_of(lock)}")
-    left = [run for run in unfinished if not _is_worked_on(run, held)]
-    if left:
-        epochs = [f"{run} ({readable[run].epochs_done} of {readable[run].epochs} epochs)" for run in left]
+    yield ok("finished runs", f"{sum(result.status != 'running' for result in readable.values()):,}")
+    for run in at_work:
+        yield ok("at work", f"{run}: {holder_of(RunFolder(run).lock)}")
+    unfinished = [run for run in idle if run in readable and readable[run].status == "running"]
+    staged = [run for run in idle if RunFolder(run).staged.path.is_dir() and not RunFolder(run).unsettled]
+    yield from _unfinished(unfinished, staged)
+    unsettled = [run for run in idle if RunFolder(run).unsettled and run not in unfinished]
+    if unsettled:
         yield warning(
-            "unfinished", _some(epochs), "give the command that began it again, or delete the folder"
+            "to be tidied",
+            f"{_some(map(str, unsettled))}: a process was killed while it put a finished run in its place",
+            "give the command that trained it again: it puts that in order and trains nothing anew",
         )
-    yield from _torn(held)
+    yield from _torn([run for run in idle if run not in unsettled])
     yield from _clock([result.finished or result.started for result in readable.values()])
 
 
-def _is_worked_on(run: Path, held: list[Path]) -> bool:
-    return any(lock.parent == run or (lock.parent == run.parent and run.name in lock.name) for lock in held)
+def _runs() -> list[Path]:
+    """Every run's folder, also of runs that have no more than something beside it."""
+    found = {path for path in FOLDER.glob("*/seed-*") if path.is_dir()}
+    beside = ((path, _BESIDE.fullmatch(path.name)) for path in FOLDER.glob("*/.seed-*"))
+    return sorted(found | {path.with_name(name[1]) for path, name in beside if name})
 
 
-def _torn(held: list[Path]) -> Iterator[Finding]:
-    folders = [FOLDER, *FOLDER.glob("*/"), *FOLDER.glob("*/*/")]
-    torn = [path for place in folders if not _is_worked_on(place, held) for path in find_torn(place)]
+def _unfinished(runs_: list[Path], staged: list[Path]) -> Iterator[Finding]:
+    """Those that nobody trains, with where they go on."""
+    words = []
+    for run in [*runs_, *staged]:
+        saved, damaged = in_order(RunFolder(run).staged.path if run in staged else run)
+        where = f"to go on: {saved[0][1].where}" if saved else "nothing saved"
+        words.append(f"{run} ({where})")
+        for sentence in damaged:
+            yield warning(
+                "checkpoint", sentence, "nothing: the run goes on from the other one, or begins anew"
+            )
+    if words:
+        yield warning(
+            "unfinished", _some(words), "give the command that began it again, or delete the folder"
+        )
+
+
+def _torn(idle: list[Path]) -> Iterator[Finding]:
+    places = [FOLDER, *(path for path in FOLDER.glob("*") if path.is_dir()), *idle]
+    torn = [path for place in places for path in find_torn(place)]
     if torn:
         yield warning(
             "torn files",
             f"{_some(map(str, torn))}: half written by processes that were killed; nothing reads them",
             "delete them",
-        )
-    aside = [place for place in folders if _ASIDE.fullmatch(place.name) and not _is_worked_on(place, held)]
-    if aside and not held:
-        yield warning(
-            "set aside",
-            f"{_some(map(str, sorted(aside)))}: left where a run that replaces another was killed",
-            "look whether the run beside it is whole, then delete them",
         )
 
 
