@@ -4,15 +4,14 @@ import random
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from lrelu_bench import continuing, environment, predictions_file, weights_file
-from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
+from lrelu_bench import continuing, environment, predictions_file, record, weights_file
+from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.checkpoint_header import About, DamagedError, in_order
 from lrelu_bench.config import Experiment
@@ -189,7 +188,7 @@ class _Run:
     def _begin(self) -> State | None:
         """Make the folder ready; gives the saved state that the run goes on from, if there is one."""
         about, state = self._saved()
-        first = _first_result(self.unit, self.split, self.net)
+        first = record.first_result(self.unit, self.split, self.net)
         now = _environment(self.unit, self.loader, self.at_once)
         if about is None or state is None:
             self.folder.clear()
@@ -198,7 +197,7 @@ class _Run:
         else:
             self.rows = [EpochRow(**row) for row in state["rows"]]
             steps = about.epoch * self.loader.steps_per_epoch + about.step
-            self.result = _read_result(state["result"], resumed=steps)
+            self.result = record.read_result(state["result"], resumed=steps)
             self._number = about.number
             now = continuing.with_earlier(self.folder.path, now)
             self.watcher.note(f"going on from what was saved, {about.where}")
@@ -253,10 +252,10 @@ class _Run:
         folder, telemetry = self.folder, self.telemetry
         if isinstance(event, EpochRow):
             self.rows.append(event)
-            self.result = _after_epoch(self.result, self.rows)
+            self.result = record.after_epoch(self.result, self.rows)
         else:
             self.result = replace(self.result, divergences=[*self.result.divergences, event])
-        self.result = _finished_where_done(self._so_far())
+        self.result = record.finished_where_done(self._so_far())
         if self.result.status == "complete":
             packed = _predictions(self.fit.predictions, self.split).packed()
             write_atomically(folder.path / predictions_file.FILE, packed)
@@ -273,12 +272,6 @@ class _Run:
             self.watcher.epoch(event, self.unit.experiment.epochs)
         else:
             self.watcher.divergence(event)
-
-
-def _read_result(saved: dict[str, Any], resumed: int) -> RunResult:
-    """The result as a run saved it, taken up again after so many steps."""
-    divergences = [Divergence(**one) for one in saved["divergences"]]
-    return RunResult(**{**saved, "divergences": divergences, "resumed": [*saved["resumed"], resumed]})
 
 
 def build_net(experiment: Experiment) -> torch.nn.Sequential:
@@ -304,68 +297,6 @@ def build_loader(unit: Unit, split: Split, images: DeviceImages | None = None) -
     return Loader(split, recipe, size, unit.seed, workers, pin=on_gpu)
 
 
-def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
-    experiment, recipe = unit.experiment, unit.experiment.effective_recipe
-    return RunResult(
-        status="running",
-        experiment=experiment.slug,
-        config_digest=experiment.digest,
-        seed=unit.seed,
-        dataset=experiment.dataset,
-        version=experiment.version,
-        source=experiment.effective_source,
-        subset=experiment.subset,
-        size=experiment.size,
-        epochs=experiment.epochs,
-        arch=experiment.arch,
-        activation=experiment.activation.resolved().model_dump(mode="json", exclude_none=True),
-        protocol=experiment.protocol,
-        protocol_label=experiment.protocol_label,
-        deviations=experiment.deviations(),
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        precision=unit.compute.precision,
-        device=_device_name(unit.compute),
-        parameters=sum(p.numel() for p in net.parameters()),
-        activation_parameters=activation_parameter_count(net),
-        train_images=len(split.train),
-        valid_images=len(split.valid),
-        data_digest=split.source.digest,
-        data_official=split.source.official,
-        epochs_done=0,
-        final_accuracy=None,
-        best_accuracy=None,
-        best_epoch=None,
-        wall_seconds=0.0,
-        images_per_second=None,
-        peak_memory_bytes=None,
-        commit=environment.source_commit(),
-        started=_now(),
-        finished=None,
-    )
-
-
-def _after_epoch(result: RunResult, rows: list[EpochRow]) -> RunResult:
-    last, best = rows[-1], max(rows, key=lambda row: row.accuracy)
-    seconds = sum(row.train_seconds for row in rows)
-    images = sum(row.train_seconds * row.images_per_second for row in rows)
-    return replace(
-        result,
-        epochs_done=last.epoch,
-        final_accuracy=last.accuracy,
-        best_accuracy=best.accuracy,
-        best_epoch=best.epoch,
-        images_per_second=images / seconds,
-    )
-
-
-def _finished_where_done(result: RunResult) -> RunResult:
-    if any(divergence.action == "stop" for divergence in result.divergences):
-        return replace(result, status="diverged", finished=_now())
-    done = result.epochs_done == result.epochs
-    return replace(result, status="complete", finished=_now()) if done else result
-
-
 def _predictions(predicted: np.ndarray, split: Split) -> Predictions:
     labels = split.source.labels[split.valid].astype(np.uint8)
     return Predictions(predicted, labels, split.source.names[split.valid])
@@ -383,14 +314,6 @@ def _environment(unit: Unit, loader: Batches, at_once: int) -> dict[str, Any]:
     }
 
 
-def _device_name(compute: Compute) -> str:
-    return (
-        torch.cuda.get_device_name(compute.device)
-        if compute.device.type == "cuda"
-        else environment.cpu_name()
-    )
-
-
 def _peak_memory(compute: Compute) -> int:
     """Peak memory, bytes: allocated on the GPU where one trains, images there included; else resident.
 
@@ -398,7 +321,3 @@ def _peak_memory(compute: Compute) -> int:
     """
     on_gpu = compute.device.type == "cuda"
     return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
