@@ -18,7 +18,7 @@ def follow_parent(parent: int) -> None:
 
 
 def leave_warnings_to_parent() -> None:
-    """Ignore what schedulers warn with: some send it to every process of a job, and it ends those unprepared."""
+    """Ignore what schedulers warn with: some send it to all processes of a job, which would end this one."""
     for name in ("SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -66,7 +66,7 @@ class Working:
         return RunFolder.of(self._output, self.task.experiment, self.task.seed)
 
     def wait(self) -> None:
-        """Wait until it has ended, in naps: what interrupts a thread of Python's wakes no call of the system's."""
+        """Wait until it has ended, in naps: an interrupt from within Python wakes no call of the system's."""
         while self.process.poll() is None:
             time.sleep(_NAP_SECONDS)
 

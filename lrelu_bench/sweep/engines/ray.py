@@ -18,6 +18,13 @@ LEAST_IN_FLIGHT = 16
 _LOOK_SECONDS = 10.0
 
 
+def train(task: Task, rays_threads: str) -> Outcome:
+    """What a worker does."""
+    if os.environ.get(THREADS) == rays_threads:
+        del os.environ[THREADS]
+    return execute(task)
+
+
 class RayEngine(Engine):
     """Tasks of Ray Core; who retries is the driver, not Ray.
 
@@ -32,6 +39,9 @@ class RayEngine(Engine):
     Raises `BenchError` where Ray is not installed, the cluster cannot be reached, or none of its nodes has
     room for a unit.
     """
+
+    train = staticmethod(train)
+    """What a worker does with a task."""
 
     def __init__(self, address: str | None, gpus_per_run: float, cpus_per_run: float | None = None) -> None:
         self._ray = _ray()
@@ -65,7 +75,7 @@ class RayEngine(Engine):
             raise
         self._train = self._ray.remote(
             num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0, retry_exceptions=False
-        )(_train)
+        )(self.train)
 
     def submit(self, task: Task) -> None:
         """Hand the task to Ray, which starts it where there is room."""
@@ -147,13 +157,6 @@ class RayEngine(Engine):
         if threads.isdigit() and int(threads) > 0:
             return float(threads)
         return min((cores for node in self._nodes() if (cores := node.get("CPU", 0.0)) > 0), default=1.0)
-
-
-def _train(task: Task, rays_threads: str) -> Outcome:
-    """What a worker does."""
-    if os.environ.get(THREADS) == rays_threads:
-        del os.environ[THREADS]
-    return execute(task)
 
 
 def _rays_own(cpus: float) -> str:

@@ -49,6 +49,40 @@ _ENDS = {
 """The states of a job that is over, and what to say if it has left no result."""
 
 
+class Unit:
+    """What a job does: submitit calls it, and its `checkpoint` when SLURM warns that the job is to end."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._working: Working | None = None
+        self._asked = False
+
+    def __call__(self) -> Outcome:
+        """Train the unit to its end; SIGTERM, as `scancel` sends it, has it save and end."""
+        signal.signal(signal.SIGTERM, self._terminate)
+        self._working = Working(self.task)
+        if self._asked:
+            self._working.stop()
+        self._working.wait()
+        return self._working.outcome()
+
+    def checkpoint(self) -> Any:
+        """Have the unit save; returns what the job does when it runs again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._working is not None:
+            self._working.stop()
+            if not _gone_within(self._working.process.pid, SAVING_SECONDS):
+                self._working.kill()
+                _gone_within(self._working.process.pid, SAVING_SECONDS)
+        return DelayedSubmission(Unit(self.task))
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        if self._working is not None:
+            self._working.stop()
+
+
 class SlurmEngine(Engine):
     """Job arrays; a job whose time is up or that is preempted saves, queues itself again and goes on.
 
@@ -64,6 +98,9 @@ class SlurmEngine(Engine):
 
     Raises `BenchError` where submitit or SLURM is not there, or does not take the parameters.
     """
+
+    unit: type = Unit
+    """What a job does with a task."""
 
     def __init__(
         self, output: Path, gpus_per_run: float, parameters: Mapping[str, str], cluster: str = "slurm"
@@ -138,7 +175,7 @@ class SlurmEngine(Engine):
         while self._pending and time.monotonic() >= self._send_after:
             tasks = self._pending[:ARRAY]
             try:
-                jobs = self._executor.submit_array([Unit(task) for task in tasks])
+                jobs = self._executor.submit_array([self.unit(task) for task in tasks])
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 if self._jobs:
                     self._send_after = time.monotonic() + _RETRY_SECONDS
@@ -192,40 +229,6 @@ class SlurmEngine(Engine):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         return task, outcome
-
-
-class Unit:
-    """What a job does: submitit calls it, and `checkpoint` when SLURM warns that time is up or it preempts."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self._working: Working | None = None
-        self._asked = False
-
-    def __call__(self) -> Outcome:
-        """Train the unit to its end; SIGTERM, as `scancel` sends it, has it save and end."""
-        signal.signal(signal.SIGTERM, self._terminate)
-        self._working = Working(self.task)
-        if self._asked:
-            self._working.stop()
-        self._working.wait()
-        return self._working.outcome()
-
-    def checkpoint(self) -> Any:
-        """Have the unit save; returns what the job does when it runs again."""
-        from submitit.helpers import DelayedSubmission
-
-        if self._working is not None:
-            self._working.stop()
-            if not _gone_within(self._working.process.pid, SAVING_SECONDS):
-                self._working.kill()
-                _gone_within(self._working.process.pid, SAVING_SECONDS)
-        return DelayedSubmission(Unit(self.task))
-
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-        if self._working is not None:
-            self._working.stop()
 
 
 def _gone_within(pid: int, seconds: float) -> bool:
