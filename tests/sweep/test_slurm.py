@@ -1,12 +1,13 @@
 """The SLURM engine, its jobs as processes of this machine through submitit, and its commands played."""
 
 import os
+import signal
 import stat
 import sys
 from pathlib import Path
 
 import pytest
-from real_units import Watching, compared, contents, epochs_done, in_turn, tasks, until
+from real_units import Watching, at_work, compared, contents, epochs_done, in_turn, tasks, until
 
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import load_result
@@ -65,9 +66,10 @@ def test_a_job_that_is_preempted_saves_queues_itself_again_and_equals_the_sequen
 
     def preempt():
         if not interrupted and epochs_done(output):
-            interrupted.extend(engine._jobs.values())
-            for _, job in interrupted:
-                job._interrupt()
+            # As SLURM signals: the job's process, not submitit's own that stands in for SLURM.
+            interrupted.extend(worker for _, worker in at_work(output))
+            for worker in interrupted:
+                os.kill(worker, signal.SIGUSR2)
 
     view = Watching(preempt)
     try:
@@ -173,6 +175,10 @@ cat {folder}/states 2>/dev/null"""
 
 @pytest.fixture
 def played(tmp_path, monkeypatch):
+    from submitit.slurm import slurm as submitits
+
+    # It is all jobs' of a process.
+    monkeypatch.setattr(submitits.SlurmJob, "watcher", submitits.SlurmInfoWatcher())
     commands(
         tmp_path,
         monkeypatch,

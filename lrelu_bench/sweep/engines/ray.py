@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from lrelu_bench.sweep.work import execute
 THREADS = "OMP_NUM_THREADS"
 LEAST_IN_FLIGHT = 16
 _LOOK_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
 
 
 def train(task: Task, rays_threads: str) -> Outcome:
@@ -49,6 +51,7 @@ class RayEngine(Engine):
         self._stops = 0
         self._gpus = gpus_per_run
         try:
+            _require_answer(address)
             with _signals_kept():
                 self._ray.init(
                     address,
@@ -166,6 +169,13 @@ def _rays_own(cpus: float) -> str:
 
 def _first(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+
+
+def _require_answer(address: str | None) -> None:
+    """Raises `OSError` where nobody answers: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit() and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 @contextmanager
