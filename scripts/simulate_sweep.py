@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -172,7 +171,7 @@ def engine_of(name: str, output: Path) -> Engine:
         class Instantly(RayEngine):
             train = staticmethod(instantly_on_ray)
 
-        return Instantly(None, 0.0, 1.0)
+        return Instantly("local", 0.0, 1.0)
     if name in ("slurm", "sbatch"):
         from lrelu_bench.sweep.engines.slurm import SlurmEngine
 
@@ -186,20 +185,22 @@ def engine_of(name: str, output: Path) -> Engine:
     return local.LocalEngine(2, "cpu")
 
 
-def peak_mb(who: int = resource.RUSAGE_SELF) -> float:
-    """Peak resident memory so far."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def peak_mb() -> float:
+    """Peak resident memory of this process so far; getrusage would count that of its parent, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def compared(output: Path) -> tuple[float, float]:
     """Seconds and peak memory, MB, of `compare` in a process of its own."""
     program = (
-        "import resource, sys; from lrelu_bench import cli\n"
+        "import sys; from lrelu_bench import cli\n"
         f"sys.argv = ['lrelu-bench', 'compare', {str(output)!r}, '--format', 'json']\n"
         "try: cli.main()\n"
         "except SystemExit as end:\n"
         "    if end.code: raise\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import simulate_sweep; print(simulate_sweep.peak_mb(), file=sys.stderr)"
     )
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
