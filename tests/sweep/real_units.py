@@ -18,6 +18,8 @@ from lrelu_bench.sweep.work import MARK, OWN
 
 TOKEN = "0123456789abcdef"
 UNITS = (("learned_relu", 0), ("learned_relu", 1), ("relu", 0))
+OPTIONS = ("--device", "cpu", "--checkpoint-minutes", "0.01")
+"""Saved after every step or two, so that one that is killed has something to go on from."""
 PATIENCE = 600.0
 """Seconds within which something that takes one must happen on any machine."""
 
@@ -31,11 +33,7 @@ def tasks(output, units=UNITS, epochs=4):
         text, config = dump_experiment(experiment), output / OWN / "configs" / f"{experiment.slug}.yaml"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(text)
-        found.append(
-            Task(
-                experiment.slug, seed, text, str(config), str(output), TOKEN, ("--device", "cpu"), str(output)
-            )
-        )
+        found.append(Task(experiment.slug, seed, text, str(config), str(output), TOKEN, OPTIONS, str(output)))
     (output / OWN / MARK).write_text(TOKEN)
     return found
 

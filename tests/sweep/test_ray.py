@@ -55,6 +55,8 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Else Ray takes the loopback address of a cluster for this machine's own, where no one listens.
+    monkeypatch.setattr("ray._private.services.get_node_ip_address", lambda address=None: "127.0.0.1")
     # Sockets have short paths.
     with (
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as place,
