@@ -1,35 +1,26 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from http_served import Served, handler
+from http_served import Served, serving
+from progress_seen import Seen
 from tiny_archive import write_tiny_archive
 
 from lrelu_bench.data import download
 
 
 @pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
 def serve() -> Iterator[Callable[[bytes], Served]]:
-    servers = []
-
-    def start(body: bytes) -> Served:
-        served = Served(body=body)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler(served))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        served.url = f"http://127.0.0.1:{server.server_address[1]}"
-        return served
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as servers:
+        yield lambda body: servers.enter_context(serving(Served(body=body)))
 
 
 @pytest.fixture(autouse=True)
