@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_archive import Member, noise_jpeg, tiny_archive, tiny_members, write_members, write_tiny_archive
 
-from lrelu_bench.data import extract
+from lrelu_bench.data import tar_stream
 from lrelu_bench.data.extract import check_layout, walk_images
 from lrelu_bench.errors import BenchError
 
@@ -70,7 +71,7 @@ def test_a_repeated_image_is_refused(tmp_path: Path, folders: tuple[str, str]) -
 
 
 def test_an_oversize_member_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "MAX_MEMBER_BYTES", 100)
+    monkeypatch.setattr(tar_stream, "LIMITS", replace(tar_stream.LIMITS, member_bytes=100))
     path = write_members(tmp_path / "x.tgz", [(f"{TOP}/notes.txt", b"x" * 101)])
     with pytest.raises(BenchError, match=r"notes.txt' is 101 bytes long, over the limit of 100"):
         check_layout(tiny_archive(), path)
