@@ -155,7 +155,7 @@ class ImageCache:
         meta, path = self.meta, self.folder / PIXELS
         try:
             if meta.schema == SCHEMA:
-                written, found = meta.blocks, block_digests(path, progress)
+                written, found = meta.blocks, block_digests(path, meta.block_bytes, progress)
             else:
                 whole = hash_file(path, progress, ("sha256",))["sha256"]
                 written, found = [meta.pixels_digest], [f"sha256:{whole}"]
@@ -307,7 +307,7 @@ def _upgraded(cache: ImageCache, progress: Progress | None) -> ImageCache:
     """The sound cache with a meta of today's schema; the caller holds the lock."""
     if cache.meta.schema == SCHEMA:
         return cache
-    blocks = block_digests(cache.folder / PIXELS, progress)
+    blocks = block_digests(cache.folder / PIXELS, BLOCK_BYTES, progress)
     index_digest = cache_meta.digest_of((cache.folder / INDEX).read_bytes())
     meta = replace(
         cache.meta,

@@ -226,7 +226,7 @@ def _write_meta(plan: _Plan, record: Record, staged: Path, progress: Progress | 
         pixel_bytes=int(plan.offsets[-1]),
         pillow=PIL.__version__,
         block_bytes=BLOCK_BYTES,
-        blocks=block_digests(staged / PIXELS, progress),
+        blocks=block_digests(staged / PIXELS, BLOCK_BYTES, progress),
         index_digest=digest_of((staged / INDEX).read_bytes()),
         unreadable={_path_of(member): reason for member, reason in sorted(plan.unreadable.items())},
     )

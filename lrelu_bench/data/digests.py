@@ -12,6 +12,7 @@ from lrelu_bench.data.progress import Progress
 from lrelu_bench.errors import BenchError
 
 BLOCK_BYTES = 32 * 2**20
+"""Size of the blocks of new caches: small enough for every core to have some."""
 _THREADS = 4
 _CHUNK = 1 << 20
 _HEX_DIGITS = {"sha256": 64, "md5": 32}
@@ -45,24 +46,26 @@ def require_digest(path: Path, digest: str, progress: Progress | None) -> None:
         )
 
 
-def block_digests(path: Path, progress: Progress | None) -> list[str]:
-    """SHA-256 in hex of each `BLOCK_BYTES` of the file, in order; raises OSError where it cannot be read.
+def block_digests(path: Path, block_bytes: int, progress: Progress | None) -> list[str]:
+    """SHA-256 in hex of each `block_bytes` of the file, in order; raises OSError where it cannot be read.
 
     Processors have instructions for SHA-256, and it runs without the interpreter's lock.
     """
     total = path.stat().st_size
-    starts = range(0, total, BLOCK_BYTES)
+    starts = range(0, total, block_bytes)
     digests = []
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="check") as pool:
-        for start, digest in zip(starts, pool.map(lambda start: _block(path, start), starts), strict=True):
+        for start, digest in zip(
+            starts, pool.map(lambda start: _block(path, start, block_bytes), starts), strict=True
+        ):
             digests.append(digest)
             if progress is not None:
-                progress("check", min(start + BLOCK_BYTES, total), total)
+                progress("check", min(start + block_bytes, total), total)
     return digests
 
 
-def _block(path: Path, start: int) -> str:
-    digest, left, buffer = hashlib.sha256(), BLOCK_BYTES, memoryview(bytearray(_CHUNK))
+def _block(path: Path, start: int, size: int) -> str:
+    digest, left, buffer = hashlib.sha256(), size, memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
         file.seek(start)
         while left and (count := file.readinto(buffer[:left])):
