@@ -180,9 +180,11 @@ def ensure(
     if folder is not None:
         with suppress(DamagedCacheError):
             found = _sound(archive, folder, progress)
-            # Nobody can upgrade what is on a read-only disk, but it serves.
-            if found.meta.schema == SCHEMA or not os.access(folder, os.W_OK):
-                return found
+            if found.meta.schema != SCHEMA:
+                # On a read-only disk it cannot be upgraded, but it serves.
+                with suppress(BenchError):
+                    found = build(archive, home, progress)
+            return found
     elif not archives.archive_path(archive, home).exists():
         if offline:
             raise archives.absent(archive, home)

@@ -94,7 +94,10 @@ def read_meta(folder: Path) -> CacheMeta:
         for name, value in given.items():
             if not isinstance(value, _TYPES[name]):
                 raise ValueError(f"{META} has {name} {value!r:.40}")
-        return CacheMeta(**given)
+        meta = CacheMeta(**given)
+        if meta.schema == SCHEMA and meta.block_bytes < 1:
+            raise ValueError(f"{META} has block_bytes {meta.block_bytes}")
+        return meta
     except PermissionError as error:
         raise unreadable(folder, error) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

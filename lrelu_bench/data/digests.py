@@ -52,15 +52,13 @@ def block_digests(path: Path, block_bytes: int, progress: Progress | None) -> li
     Processors have instructions for SHA-256, and it runs without the interpreter's lock.
     """
     total = path.stat().st_size
-    starts = range(0, total, block_bytes)
-    digests = []
+    digests: list[str] = []
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="check") as pool:
-        for start, digest in zip(
-            starts, pool.map(lambda start: _block(path, start, block_bytes), starts), strict=True
-        ):
-            digests.append(digest)
+        blocks = [pool.submit(_block, path, start, block_bytes) for start in range(0, total, block_bytes)]
+        for block in blocks:
+            digests.append(block.result())
             if progress is not None:
-                progress("check", min(start + block_bytes, total), total)
+                progress("check", min(len(digests) * block_bytes, total), total)
     return digests
 
 

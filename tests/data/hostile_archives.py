@@ -29,7 +29,7 @@ class Hostile:
     name: str
     blocks: Callable[[], bytes]
     refusal: str
-    finish: Callable[[bytes], bytes] = lambda tar: _gz(tar)
+    finish: Callable[[bytes], bytes] = gzip.compress
 
     def write(self, path: Path) -> Path:
         """Write the archive to `path`."""
