@@ -274,9 +274,13 @@ def adopt(
                 scratch.mkdir()
             record = archives.import_archive(archive, file, scratch, progress, digest)
             built = build(archive, scratch, progress)
+            before = archives.cache_folder(archive, home)
             folder = archives.cache_path(archive, home, record.sha256)
             _replace(folder, built.folder)
             archives.move(archive, scratch, home, progress)
+            if before is not None and before != folder:
+                # No command would find it again.
+                shutil.rmtree(before, ignore_errors=True)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return record, ImageCache(folder)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from http_served import Served, serving
@@ -35,6 +37,16 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(socket, "getaddrinfo", _of_this_machine)
+
+
+_ask = socket.getaddrinfo
+
+
+def _of_this_machine(host: str, *arguments: Any, **options: Any) -> Any:
+    if host != "127.0.0.1":
+        raise OSError(f"tests of the data do not ask for {host}")
+    return _ask(host, *arguments, **options)
 
 
 @pytest.fixture(scope="session")
