@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -172,18 +173,23 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
         if path.exists():
             ensure_record(archive, home, progress)
             return path
-        failures = []
-        for url in sources(archive):
+        failures: list[str] = []
+        urls = deque(sources(archive))
+        while urls:
+            url, resumed = urls.popleft(), _part(path).exists()
             try:
                 transfer.download(url, _part(path), progress, _published_lengths(archive))
             except DownloadError as error:
-                failures.append(f"{url}: {error}")
+                _note_failure(failures, f"{url}: {error}", progress)
                 continue
             try:
                 record = _accept_download(archive, home, url, progress)
             except BenchError as error:
                 aside = _set_aside(_part(path))
-                failures.append(f"{url}: {str(error).rstrip('.')} (kept as {aside})")
+                _note_failure(failures, f"{url}: {str(error).rstrip('.')} (kept as {aside})", progress)
+                if resumed:
+                    # What is wrong may be what was here before.
+                    urls.appendleft(url)
                 continue
             write_record(record_path(archive, home), record)
             put_in_place(_part(path), path)
@@ -193,6 +199,11 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
         f"another way and run `lrelu-bench data import {archive.name} FILE`, or name a mirror in "
         "LRELU_BENCH_MIRROR."
     )
+
+
+def _note_failure(failures: list[str], reason: str, progress: Progress | None) -> None:
+    failures.append(reason)
+    say(progress, reason)
 
 
 def sources(archive: Archive) -> list[str]:

@@ -24,10 +24,10 @@ from lrelu_bench.data.cache_meta import INDEX, PIXELS, SCHEMA, CacheMeta, digest
 from lrelu_bench.data.catalog import Archive
 from lrelu_bench.data.digests import BLOCK_BYTES, block_digests
 from lrelu_bench.data.disk import require_space, writing
+from lrelu_bench.data.escaping import escaped
 from lrelu_bench.data.extract import FOLDERS, ImageMember, require_counts, walk_images
 from lrelu_bench.data.progress import Progress
 from lrelu_bench.data.records import Record
-from lrelu_bench.data.tar_stream import escaped
 from lrelu_bench.errors import BenchError
 
 MAX_IMAGE_PIXELS = 2**25

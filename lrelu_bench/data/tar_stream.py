@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lrelu_bench.data.escaping import escaped
 from lrelu_bench.errors import BenchError
 
 _BLOCK = 512
@@ -66,15 +67,6 @@ def read_members(path: Path) -> Iterator[Member]:
             f"{path}: is not a whole gzip tar ({escaped(str(error)) or type(error).__name__}); move it away "
             "and fetch or import a good copy."
         ) from error
-
-
-def escaped(text: str, limit: int = 120) -> str:
-    """Text from outside for a message: no control characters or bytes of a terminal's own, not endless."""
-    plain = "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for one in text[:limit]
-    )
-    return plain + ("..." if len(text) > limit else "")
 
 
 def refusal(path: Path, member: str, reason: str) -> BenchError:

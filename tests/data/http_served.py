@@ -89,14 +89,20 @@ class Fault:
     """One misbehaviour and what must come of it.
 
     `outcome` is "delivered", or a pattern that the one error sentence matches. `here` bytes of the file lie
-    in a part when the download begins. `impatient` faults cost the client's time-outs: shorten those.
+    in a part when the download begins, or as many of another file if `stale`. `impatient` faults cost the
+    client's time-outs: shorten those.
     """
 
     name: str
     behave: Callable[[Exchange], None]
     outcome: str = "delivered"
     here: int = 0
+    stale: bool = False
     impatient: bool = False
+
+    def part_of(self, body: bytes) -> bytes:
+        """What lies in the part when the download of `body` begins."""
+        return body[:2] + body[::-1][: self.here - 2] if self.stale else body[: self.here]
 
 
 def _first_only(broken: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
@@ -185,6 +191,10 @@ def _busy(at: Exchange, **headers: object) -> None:
     at.head(503, Content_Length=0, **headers)
 
 
+def _escapes(at: Exchange) -> None:
+    at.send(b"HTTP/1.1 500 \x1b[31mred\r\nContent-Length: 0\r\n\r\n")
+
+
 def _many_headers(at: Exchange) -> None:
     at.send(b"HTTP/1.1 200 OK\r\n" + b"X-Again: and again\r\n" * 5000)
 
@@ -192,6 +202,7 @@ def _many_headers(at: Exchange) -> None:
 FAULTS = [
     Fault("healthy", lambda at: at.well()),
     Fault("healthy, resumed", lambda at: at.well(), here=7000),
+    Fault("healthy, but the part is another file's", lambda at: at.well(ETag=None), here=7000, stale=True),
     Fault("cut, later each time", lambda at: at.well(keep=4000 if at.n < 2 else None)),
     Fault("cut before the first byte", lambda at: at.well(keep=0), "sent no bytes"),
     Fault("cut and never resumed", lambda at: at.well(keep=0), "connection ended after 7000 of", here=7000),
@@ -205,7 +216,7 @@ FAULTS = [
         here=7000,
     ),
     Fault("a range unasked for", lambda at: at.head(206, Content_Range="bytes 0-9/10"), "sent a part of"),
-    Fault("new ETag in spite of If-Range", lambda at: at.well(ETag='"two"'), here=7000),
+    Fault("new ETag in spite of If-Range", lambda at: at.well(ETag='"two"'), here=7000, stale=True),
     Fault(
         "416 with another length",
         _first_only(lambda at: at.head(416, Content_Range="bytes */5", Content_Length=0)),
@@ -239,6 +250,7 @@ FAULTS = [
     Fault("not found", lambda at: at.head(404, Content_Length=0), "HTTP 404"),
     Fault("forbidden", lambda at: at.head(403, Content_Length=0), "HTTP 403"),
     Fault("busy for good", _busy, "HTTP 503"),
+    Fault("a reason with escapes", _escapes, r"HTTP 500 \\x1b\[31mred"),
     Fault("busy once", _first_only(lambda at: _busy(at, Retry_After=0))),
     Fault("busy for an hour", lambda at: _busy(at, Retry_After=3600), "asks to wait 3600 s"),
     Fault("accepted, no file", lambda at: at.head(202, Content_Length=0), "neither the file nor an error"),

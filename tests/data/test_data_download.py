@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_an_address_that_cannot_serve_is_tried_once(
     with pytest.raises(DownloadError, match=reason):
         download.download(url, part)
     assert pauses == []
+
+
+def test_a_connection_that_is_never_made_is_given_up(monkeypatch: pytest.MonkeyPatch, part: Path) -> None:
+    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):
+            # The system answers for a server as long as there is room in its queue.
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        began = time.monotonic()
+        with pytest.raises(DownloadError, match=r"sent nothing for 0\.2 s"):
+            download.download(f"http://127.0.0.1:{full.getsockname()[1]}/x.tgz", part)
+    assert time.monotonic() - began < 10
 
 
 def test_a_disk_that_fills_up_keeps_the_part(serve: Serve, home: Path, body: bytes) -> None:
