@@ -186,7 +186,7 @@ class _Reader:
         for depth in range(1, len(parts) + 1):
             path = "/".join(parts[:depth])
             folder = is_folder or depth < len(parts)
-            same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+            same = unicodedata.normalize("NFC", path.casefold())
             earlier, was_folder = self._paths.setdefault(same, (path, folder))
             if earlier != path:
                 reason = f"differs from '{escaped(earlier)}' only in case or in how letters are encoded"

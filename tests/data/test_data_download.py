@@ -118,6 +118,16 @@ def test_a_file_of_another_length_than_before_starts_again(serve: Serve, body: b
     assert [request.get("Range") for request in served.requests[-2:]] == ["bytes=9000-", None]
 
 
+def test_a_new_validator_in_spite_of_if_range_starts_again(serve: Serve, body: bytes, part: Path) -> None:
+    served = serve(body[:2] + body[::-1])
+    served.behave = lambda at: at.well(keep=3000)
+    with pytest.raises(DownloadError, match="connection ended"):
+        download.download(served.url, part)
+    served.body, served.behave = body, lambda at: at.well(ETag='"two"')
+    download.download(served.url, part)
+    assert part.read_bytes() == body
+
+
 def test_encryption_is_not_redirected_away() -> None:
     request, page = Request("https://127.0.0.1/x.tgz"), io.BytesIO()
     with pytest.raises(DownloadError, match=r"redirects to 'http://127.0.0.1/x.tgz', another kind"):

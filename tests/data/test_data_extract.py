@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import random
 import tarfile
 import tracemalloc
 from dataclasses import replace
@@ -117,6 +119,30 @@ def test_what_hostile_archives_are_made_of_is_accepted(tmp_path: Path) -> None:
     assert check_layout(tiny_archive(), path) == (40, 20)
     names = [member.name for member in tar_stream.read_members(path)]
     assert names[-2:] == ["a note \u00e9.txt", "b" * 200]
+
+
+def test_whatever_is_written_over_an_archive_ends_in_a_sentence(tmp_path: Path) -> None:
+    good = (
+        file(f"{TOP}/train/{WNID}/a.JPEG", b"image")
+        + pax(("path", "a note.txt"), ("mtime", "1.5"))
+        + file("a", b"short")
+        + file("b" * 200, b"long")
+    )
+    rng, path = random.Random(6), tmp_path / "mine.tgz"
+    for _ in range(500):
+        tar = bytearray(good)
+        for _ in range(rng.choice([1, 2, 20])):
+            at = rng.randrange(len(tar))
+            tar[at : at + rng.choice([0, 1, 512])] = rng.randbytes(rng.choice([1, 8, 512]))
+            block = at // 512 * 512
+            if len(header := tar[block : block + 512]) == 512 and rng.random() < 0.7:
+                # With its check sum right, what is written is believed.
+                header[148:156] = b" " * 8
+                tar[block + 148 : block + 156] = b"%06o\0 " % sum(header)
+        path.write_bytes(gzip.compress(tar, 1))
+        with pytest.raises(BenchError) as caught:
+            check_layout(tiny_archive(), path)
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

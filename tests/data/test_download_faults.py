@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from http_served import FAULTS, Fault, Served, serving
+from http_served import FAULTS, Exchange, Fault, Served, serving
 from progress_seen import Seen
 from tiny_archive import tiny_archive
 
-from lrelu_bench.data import archives, web
+from lrelu_bench.data import archives, download, web
 from lrelu_bench.data.catalog import Archive, Digest
+from lrelu_bench.data.web import DownloadError
 from lrelu_bench.errors import BenchError
 
 EACH = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -33,7 +35,8 @@ def archive(body: bytes) -> Archive:
 
 @pytest.fixture(autouse=True)
 def _impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault = request.node.callspec.params.get("fault")
+    callspec = getattr(request.node, "callspec", None)
+    fault = callspec.params.get("fault") if callspec else None
     if fault is not None and fault.impatient:
         monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.3)
         monkeypatch.setattr(web, "STALL_SECONDS", 0.4)
@@ -86,3 +89,33 @@ def test_a_bad_mirror_only_costs_time(
         assert len(good.requests) == (fault.outcome != "delivered")
     if good.requests and not fault.here:
         assert re.search(f"{bad.url}/imagewoof2-160.tgz: .*({fault.outcome})", seen.lines[-1])
+
+
+def test_whatever_a_server_answers_ends_in_the_file_or_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.2)
+    rng, part = random.Random(6), tmp_path / "x.tgz.part"
+
+    def behave(at: Exchange) -> None:
+        status, left = rng.choice([200, 206, 206, 302, 416, 500, 100, 999]), len(at.body) - at.start
+        head = bytearray(
+            f'HTTP/1.1 {status} OK\r\nContent-Length: {left}\r\nETag: "one"\r\nLocation: /x\r\n'
+            f"Content-Range: bytes {at.start}-{len(at.body) - 1}/{len(at.body)}\r\n\r\n".encode()
+        )
+        for _ in range(rng.choice([0, 1, 5])):
+            where = rng.randrange(len(head))
+            head[where : where + rng.choice([0, 1, 9])] = rng.choice([b"", b"\n", b"-", b"9" * 30, b"\x1b"])
+        at.send(bytes(head) + at.body[at.start :])
+
+    whole, said = 0, []
+    with serving(Served(body=body, behave=behave)) as served:
+        for _ in range(150):
+            part.write_bytes(body[: rng.randrange(len(body))])
+            try:
+                download.download(served.url, part, None, (len(body),))
+                whole += part.read_bytes() == body
+            except DownloadError as error:
+                said.append(str(error))
+    assert whole > 10
+    assert "".join(said).isprintable()
