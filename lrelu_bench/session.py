@@ -68,7 +68,7 @@ def run_all(
         console.print(render_run_row(*done.values()))
     if unreadable:
         lines = (f"seed {seed} not trained: {why}; --force replaces it" for seed, why in unreadable.items())
-        raise BenchError("\n".join(lines))
+        raise BenchError(*lines)
 
 
 def _train(

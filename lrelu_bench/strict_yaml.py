@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
 
 Key = tuple[str | int, ...]
@@ -225,33 +226,12 @@ def show(value: Any) -> str:
 def read_text(path: Path) -> str:
     """The file's text.
 
-    Raises BenchError if it is missing, unreadable, a folder, over 1 MB or not UTF-8.
+    Raises BenchError if it is missing, unreadable, no plain file, over `MAX_BYTES` or not UTF-8.
     """
     try:
-        if path.is_dir():
-            raise BenchError(f"{path}: this is a folder; give a YAML file in it")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+        return plain_file.read_text(path, MAX_BYTES, "give a YAML file, saved as UTF-8")
+    except plain_file.MissingError:
         raise BenchError(_missing_sentence(path)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BenchError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
-    return _decoded(raw, path)
-
-
-def _decoded(raw: bytes, path: Path) -> str:
-    if len(raw) > MAX_BYTES:
-        raise BenchError(f"{path}: larger than 1 MB, so not an experiment; give a config file")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BenchError(f"{path}: the file is UTF-16; save it as UTF-8")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # error.start counts from after a byte-order mark, which holds no line break.
-        line = raw.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise BenchError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
 
 
 def _missing_sentence(path: Path) -> str:

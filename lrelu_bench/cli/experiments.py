@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.shipped import DEFAULT, config_path
 
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
@@ -96,18 +97,18 @@ def validate(
     from lrelu_bench.config_file import load_experiment
     from lrelu_bench.report.announce import remarks
 
-    problems = []
+    problems: list[str] = []
     for config in configs:
         try:
             experiment = load_experiment(config_path(config), changes or ())
         except BenchError as error:
-            problems.append(str(error))
+            problems += error.lines
             continue
-        print(f"{config}: good ({experiment.slug})")
+        print(f"{visible(config)}: good ({experiment.slug})")
         for line in remarks(experiment):
-            print(f"  {line}")
+            print(f"  {visible(line)}")
     if problems:
-        raise BenchError("\n".join(problems))
+        raise BenchError(*problems)
 
 
 @config_app.command("show")

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
 
 COLUMNS = (
     *("dataset", "version", "size_px", "epochs", "accuracy_pct", "entry", "url", "runs", "params", "gpus"),
     *("first_seen", "first_commit", "last_seen", "last_commit"),
 )
+
+
+MAX_BYTES = 4_000_000
+"""Of a history or a README; upstream's are of some 30 kB."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,7 @@ class Line:
 
 def text_of(path: Path, remedy: str) -> str:
     """A text file's content; raises `BenchError` where it cannot be read or is no text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: not a text file (byte {error.start} is not UTF-8); {remedy}") from error
-    except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else None
-        raise BenchError(f"{_printable(str(path))}: cannot read ({problem or error}); {remedy}") from error
-    return text
+    return plain_file.read_text(path, MAX_BYTES, remedy)
 
 
 def lines_of(text: str, source: str) -> Iterator[Line]:
@@ -117,7 +115,3 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
 
 def _shown(value: str) -> str:
     return repr(value if len(value) <= 40 else f"{value[:40]}...")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.report.labels import activation_label
-from lrelu_bench.report.wording import printable
 from lrelu_bench.results import RunResult, load_result
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry
 
@@ -195,7 +195,7 @@ class _Drawing:
 
     def text(self, text: str, style: str = "") -> Text:
         """Text that this terminal can show; square brackets in it mean nothing to Rich."""
-        text = printable(text)
+        text = visible(text)
         shown = text.encode("ascii", "replace").decode() if self.ascii else text
         return Text(shown, style, overflow="fold")
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import EpochRow, Run, load_epochs
 from lrelu_bench.telemetry_file import Telemetry
@@ -44,7 +45,7 @@ class RunFiles:
         try:
             return read(given)
         except BenchError as error:
-            problem = str(error)
+            problem = error.in_one_line
         except (ValueError, TypeError, KeyError, RecursionError, OSError, OverflowError) as error:
             # Whatever a stranger's file holds, one run less is no reason to have no page.
             problem = f"{where}: damaged ({error})"
@@ -68,16 +69,7 @@ def _epochs(run: Run) -> tuple[EpochRow, ...]:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise BenchError(f"{path}: larger than any that lrelu-bench writes")
-        return content.decode()
-    except FileNotFoundError as error:
-        raise BenchError(f"{path}: not there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot read ({error})") from error
+    return plain_file.read_text(path, _LARGEST, "bring back the one that the run wrote")
 
 
 def _environment(path: Path) -> dict[str, str]:
