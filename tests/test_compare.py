@@ -70,7 +70,8 @@ def test_what_cannot_be_compared_is_named_and_the_rest_compared(tmp_path):
     assert skipped.pop().startswith(f"{strange}/result.json: is a folder, not a file")
     assert skipped == [
         f"{unfinished}: not finished: 3 of 5 epochs",
-        f"{newer}/result.json: schema_version 9 but this lrelu-bench reads 1: written by a newer lrelu-bench; upgrade lrelu-bench",
+        f"{newer}/result.json: schema_version 9 but this lrelu-bench reads 1: written by a newer "
+        "lrelu-bench; upgrade lrelu-bench",
         f"{truncated}/result.json:1: damaged, not JSON (Expecting value)",
         f"{foreign}/result.json: not a result of lrelu-bench (no schema_version)",
         f"{half}: damaged, complete but with 3 of 5 epochs and final_accuracy 0.54",

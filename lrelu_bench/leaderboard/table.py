@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from lrelu_bench import plain_file
+from lrelu_bench.csv_cells import guarded, unguarded
 from lrelu_bench.errors import BenchError
 
 COLUMNS = (
@@ -38,7 +39,7 @@ class Line:
 
     def text(self, column: str) -> str:
         """Any text."""
-        return self.values[column]
+        return unguarded(self.values[column])
 
     def one_of(self, column: str, names: Sequence[str]) -> str:
         """One of the names."""
@@ -109,7 +110,7 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerows([guarded(value) for value in row] for row in rows)
     return text.getvalue()
 
 
