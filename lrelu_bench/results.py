@@ -231,11 +231,11 @@ def _line(row: EpochRow) -> str:
 _LARGEST_RESULT = 1_000_000
 _LARGEST_EPOCHS = 4_000_000
 _REMEDY = "bring back the one that the run wrote"
-# What a run writes of its own counts and times is never below these.
-_LEAST = {
+LEAST = {
     **dict.fromkeys(("valid_images", "train_images", "size", "epochs", "batch_size"), 1),
     **dict.fromkeys(("epochs_done", "seed", "parameters", "activation_parameters", "lr", "wall_seconds"), 0),
 }
+"""By field, what no run's number is below."""
 
 
 def load_result(folder: Path) -> RunResult:
@@ -266,7 +266,7 @@ def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
     problem = _problem_of_activation(values["activation"])
     if problem:
         raise BenchError(f"{path}: damaged, activation {problem}")
-    for name, least in _LEAST.items():
+    for name, least in LEAST.items():
         if values[name] < least:
             raise BenchError(f"{path}: damaged, {name} is {values[name]}, not {least} or more")
     try:

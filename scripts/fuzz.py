@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -24,6 +25,42 @@ from hostile.sandbox import Outcome
 from hostile.tries import KINDS, Bench, warm
 
 INPUTS = {"config": 3000, "results": 4000, "readme": 1500, "claims": 1200, "board": 1000, "names": 500}
+STRETCH = 100
+"""Inputs that a process tries at a time."""
+HEAD = (
+    "Mutated",
+    "Inputs",
+    "Ended well (0)",
+    "Refused (2)",
+    "Gate not met (4)",
+    "Longest",
+    "Most memory",
+    "Failures",
+)
+
+
+@dataclass
+class Total:
+    """How the inputs of one kind went."""
+
+    codes: Counter[int] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    """The longest."""
+    memory: int = 0
+    """The most, bytes."""
+
+    def add(self, other: "Total") -> None:
+        """Count those of the other, too."""
+        self.codes.update(other.codes)
+        self.failures += other.failures
+        self.seconds, self.memory = max(self.seconds, other.seconds), max(self.memory, other.memory)
+
+    def row(self, kind: str) -> str:
+        """A line of the table."""
+        numbers = [f"{n:,}" for n in (self.codes.total(), self.codes[0], self.codes[2], self.codes[4])]
+        taken = [f"{self.seconds:.1f} s", f"{self.memory / 1e6:.0f} MB", str(len(self.failures))]
+        return f"| {' | '.join([kind, *numbers, *taken])} |"
 
 
 def one(kind: str, number: int, bench: Bench) -> Outcome:
@@ -31,21 +68,19 @@ def one(kind: str, number: int, bench: Bench) -> Outcome:
     return KINDS[kind](Random(f"{kind} {number}"), bench)
 
 
-def _some(task: tuple[str, int, int, Path]) -> tuple[str, Counter[int], list[str], float, int]:
-    """A stretch of a kind's inputs: exit codes, failures, longest seconds, most bytes."""
-    kind, first, stop, caches = task
-    codes: Counter[int] = Counter()
-    failures, seconds, memory = [], 0.0, 0
+def _some(task: tuple[str, range, Path]) -> tuple[str, Total]:
+    """A stretch of a kind's inputs."""
+    kind, numbers, caches = task
+    total = Total()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), caches)
-        for number in range(first, stop):
+        for number in numbers:
             outcome = one(kind, number, bench)
-            codes[outcome.code] += 1
-            seconds, memory = max(seconds, outcome.seconds), max(memory, outcome.memory)
+            total.add(Total(Counter([outcome.code]), [], outcome.seconds, outcome.memory))
             if outcome.problems:
-                told = "\n".join(outcome.problems)
-                failures.append(f"{kind} {number}: {' '.join(map(ascii, outcome.arguments))}\n{told}")
-    return kind, codes, failures, seconds, memory
+                line = " ".join(map(ascii, outcome.arguments))
+                total.failures.append("\n".join([f"{kind} {number}: {line}", *outcome.problems]))
+    return kind, total
 
 
 def _warm(caches: Path) -> None:
@@ -54,9 +89,17 @@ def _warm(caches: Path) -> None:
         warm(Bench(Path(folder), caches))
 
 
+def again(kind: str, number: int) -> None:
+    """Try one input, say all that is known of it, and leave its files there."""
+    bench = Bench(Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp()))
+    outcome = one(kind, number, bench)
+    print(outcome, outcome.out, outcome.err, *outcome.problems, bench.home, sep="\n")
+
+
 def main() -> None:
     """Try them all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
     parser.add_argument("--kind", choices=list(KINDS), help="one kind alone")
     parser.add_argument("--only", type=int, help="the input of this number alone, with all that was said")
     parser.add_argument("--inputs", type=int, help="this many of each kind, not some 10,000 in all")
@@ -64,31 +107,27 @@ def main() -> None:
     arguments = parser.parse_args()
     kinds = [arguments.kind] if arguments.kind else list(INPUTS)
     if arguments.only is not None:
-        bench = Bench(Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp()))
-        outcome = one(kinds[0], arguments.only, bench)
-        print(f"{outcome}\n\n{outcome.out}\n{outcome.err}\n" + "\n".join(outcome.problems) + f"\n{bench.home}")
+        again(kinds[0], arguments.only)
         return
-    counts = {kind: arguments.inputs or INPUTS[kind] for kind in kinds}
-    caches = Path(tempfile.mkdtemp(prefix="lrelu-bench-fuzz-"))
-    tasks = [
-        (kind, at, min(at + 100, counts[kind]), caches) for kind in kinds for at in range(0, counts[kind], 100)
-    ]
     started = time.monotonic()
-    totals = {kind: (Counter[int](), [], [0.0], [0]) for kind in kinds}
-    with get_context("spawn").Pool(arguments.processes, _warm, (caches,)) as pool:
-        for kind, codes, failures, seconds, memory in pool.imap_unordered(_some, tasks):
-            totals[kind][0].update(codes)
-            totals[kind][1].extend(failures)
-            totals[kind][2].append(seconds)
-            totals[kind][3].append(memory)
-            for failure in failures:
-                print(failure, end="\n\n", file=sys.stderr, flush=True)
-    print("| Mutated | Inputs | Ended well (0) | Refused in a message (2) | Gate not met (4) | Longest | Most memory | Failures |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for kind, (codes, failures, seconds, memory) in totals.items():
-        cells = [kind, *(f"{n:,}" for n in (codes.total(), codes[0], codes[2], codes[4]))]
-        print(f"| {' | '.join(cells)} | {max(seconds):.1f} s | {max(memory) / 1e6:.0f} MB | {len(failures)} |")
-    inputs, failed = sum(t[0].total() for t in totals.values()), sum(len(t[1]) for t in totals.values())
+    totals = {kind: Total() for kind in kinds}
+    with tempfile.TemporaryDirectory() as caches:
+        _warm(Path(caches))
+        tasks = [
+            (kind, range(arguments.inputs or INPUTS[kind])[at : at + STRETCH], Path(caches))
+            for kind in kinds
+            for at in range(0, arguments.inputs or INPUTS[kind], STRETCH)
+        ]
+        with get_context("spawn").Pool(arguments.processes, _warm, (Path(caches),)) as pool:
+            for kind, some in pool.imap_unordered(_some, tasks):
+                totals[kind].add(some)
+                for failure in some.failures:
+                    print(failure, end="\n\n", file=sys.stderr, flush=True)
+    print(f"| {' | '.join(HEAD)} |\n|---{'|---:' * (len(HEAD) - 1)}|")
+    for kind, total in totals.items():
+        print(total.row(kind))
+    inputs = sum(total.codes.total() for total in totals.values())
+    failed = sum(len(total.failures) for total in totals.values())
     print(f"\n{inputs:,} inputs, {failed} failures, {time.monotonic() - started:.0f} s.")
     sys.exit(failed > 0)
 

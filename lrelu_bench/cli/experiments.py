@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -30,6 +30,15 @@ class Kind(StrEnum):
     ACTIVATIONS = "activations"
     DATASETS = "datasets"
     PROTOCOLS = "protocols"
+
+
+class SchemaOf(StrEnum):
+    """What a JSON Schema describes."""
+
+    CONFIG = "config"
+    RESULT = "result"
+    EPOCHS = "epochs"
+    ENVIRONMENT = "environment"
 
 
 ConfigArgument = Annotated[
@@ -120,11 +129,20 @@ def config_show(config: ConfigArgument, changes: SetOption = None) -> None:
 
 
 @config_app.command("schema")
-def config_schema() -> None:
-    """JSON Schema of config files, for editors."""
-    from lrelu_bench.config_file import json_schema
+def config_schema(
+    of: Annotated[
+        SchemaOf, typer.Option(help="Whose: a config's, or one of a run's files'.")
+    ] = SchemaOf.CONFIG,
+) -> None:
+    """JSON Schema of config files, for editors, and of what a run writes, for readers."""
+    if of is SchemaOf.CONFIG:
+        from lrelu_bench.config_file import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
+    else:
+        from lrelu_bench.schemas import Written, schema_text
+
+        print(schema_text(cast("Written", of.value)), end="")
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", metavar="KIND")]) -> None:

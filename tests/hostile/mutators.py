@@ -1,4 +1,4 @@
-"""Files as damage, carelessness or malice leaves them: bytes, YAML, JSON, archives of arrays, and no files."""
+"""Files as damage, carelessness or malice leaves them, and what is there in their place."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import pickle
 import socket
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -67,6 +68,10 @@ def _odd_file(random: Random) -> bytes:
     )
 
 
+_BEFORE = ("  ", "\t", "- ", "? ", "# ", "&a ", "!!python/name:os.system ")
+_BEHIND = (" #", ":", " |", " >", "\r", ", x", " {", "]", " *a", " &b", "\x0b", "\x85")
+
+
 def yaml_text(random: Random, text: str) -> bytes:
     """YAML with a line or a value changed, or damaged, or something else altogether."""
     way = random.randrange(12)
@@ -86,11 +91,16 @@ def yaml_text(random: Random, text: str) -> bytes:
         elif change == 5:
             lines.insert(place, lines[random.randrange(len(lines))])
         elif change == 6:
-            lines[place] = random.choice(["  ", "\t", "- ", "? ", "# ", "&a ", "!!python/name:os.system "]) + lines[place]
+            lines[place] = (
+                random.choice(["  ", "\t", "- ", "? ", "# ", "&a ", "!!python/name:os.system "])
+                + lines[place]
+            )
         elif change == 7:
             lines[place] = f"{_scalar(random)}: {_scalar(random)}"
         else:
-            lines[place] += random.choice([" #", ":", " |", " >", "\r", ", x", " {", "]", " *a", " &b", "\x0b", "\x85"])
+            lines[place] += random.choice(
+                [" #", ":", " |", " >", "\r", ", x", " {", "]", " *a", " &b", "\x0b", "\x85"]
+            )
         if not lines:
             lines = [""]
     return "\n".join(lines).encode(errors="surrogatepass")
@@ -170,7 +180,9 @@ def json_lines(random: Random, text: str) -> bytes:
         elif way == 2:
             return b"\n".join(lines * 3000)
         else:
-            lines[place] = json_text(random, lines[place].decode(errors="replace")) if _is_json(lines[place]) else b""
+            lines[place] = (
+                json_text(random, lines[place].decode(errors="replace")) if _is_json(lines[place]) else b""
+            )
     return b"\n".join(lines) + b"\n"
 
 
@@ -215,47 +227,48 @@ def archive(random: Random, content: bytes) -> bytes:
 
 
 def _other_array(random: Random, array: Any) -> Any:
-    way = random.randrange(13)
-    if way <= 2:
-        numbers = np.array(array, copy=True)
-        flat = numbers.reshape(-1)
-        odd: Any = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0, -1, 1e30]
-        if not flat.size:
-            return numbers
-        place = random.randrange(flat.size)
-        if flat.dtype.kind == "f":
-            flat[place if random.random() < 0.5 else slice(None)] = random.choice(odd)
-        elif flat.dtype.kind in "iu":
-            info = np.iinfo(flat.dtype)
-            flat[place if random.random() < 0.5 else slice(None)] = random.choice([info.min, info.max, 0, 1])
-        elif flat.dtype.kind == "U":
-            named = flat.astype("U6000")
-            named[place if random.random() < 0.5 else slice(None)] = random.choice(values.NAMES)
-            return named
-        return numbers
-    if way == 3:
-        return array[: random.randrange(len(array) + 1)] if array.ndim else array
-    if way == 4:
-        return np.concatenate([array, array]) if array.ndim else np.array([array, array])
-    if way == 5:
-        return array[..., np.newaxis]
-    if way == 6:
-        kind = random.choice(["f2", "f4", "f8", ">f4", "i8", ">i4", "u1", "u8", "U9"])
-        if array.dtype.kind in "biuf":
-            with np.errstate(all="ignore"):
-                return array.astype(kind)
-        return array.astype("S9", casting="unsafe") if array.dtype.kind == "S" else np.zeros(array.shape, kind)
-    if way == 7:
-        return np.array([Boom()], dtype=object)
-    if way == 8:
-        return np.array(values.NAMES)
-    if way == 9:
-        return np.zeros(array.shape, [("a", "f4"), ("b", "S2")])
-    if way == 10:
-        return np.array(["2020-01-01"], "M8[D]")
-    if way == 11:
-        return array.T
-    return np.zeros((0,) * random.randrange(4), array.dtype)
+    ways: list[Callable[[], Any]] = [
+        *[lambda: _other_numbers(random, array)] * 3,
+        lambda: array[: random.randrange(len(array) + 1)] if array.ndim else array,
+        lambda: np.concatenate([array, array]) if array.ndim else np.array([array, array]),
+        lambda: array[..., np.newaxis],
+        lambda: array.T,
+        lambda: _other_kind(random, array),
+        lambda: np.array([Boom()], dtype=object),
+        lambda: np.array(values.NAMES),
+        lambda: np.zeros(array.shape, [("a", "f4"), ("b", "S2")]),
+        lambda: np.array(["2020-01-01"], "M8[D]"),
+        lambda: np.zeros((0,) * random.randrange(4), array.dtype),
+    ]
+    return random.choice(ways)()
+
+
+def _other_numbers(random: Random, array: Any) -> Any:
+    """One or all of them the greatest, the least, or what is no number; a name another."""
+    flat: Any = np.array(array, copy=True).reshape(-1)
+    if not flat.size:
+        return array
+    place: Any = random.choice([random.randrange(flat.size), slice(None)])
+    if flat.dtype.kind == "U":
+        flat = flat.astype("U6000")
+        flat[place] = random.choice(values.NAMES)
+    elif flat.dtype.kind == "f":
+        odd = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0, -1, 1e30]
+        with np.errstate(all="ignore"):
+            flat[place] = random.choice(odd)
+    elif flat.dtype.kind in "iu":
+        info = np.iinfo(flat.dtype)
+        flat[place] = random.choice([info.min, info.max, 0, 1])
+    return flat.reshape(array.shape)
+
+
+def _other_kind(random: Random, array: Any) -> Any:
+    """The same values as another type of number, or none of them."""
+    kind = random.choice(["f2", "f4", "f8", ">f4", "i8", ">i4", "u1", "u8", "U9"])
+    if array.dtype.kind not in "biuf":
+        return np.zeros(array.shape, kind)
+    with np.errstate(all="ignore"):
+        return array.astype(kind)
 
 
 def _bomb(random: Random) -> bytes:
@@ -266,7 +279,8 @@ def _bomb(random: Random) -> bytes:
     with zipfile.ZipFile(buffer, "w", method) as packed:
         if way <= 1:  # the header alone is of terabytes
             shape = random.choice([(10**12,), (2**40, 2**20), (-1,), (2**63,), (10**6, 0, 10**9), (True,)])
-            header = f"{{'descr': '{random.choice(['<f4', '|u1', '|S0', '|O', '<U0', '|V0'])}', 'fortran_order': False, 'shape': {shape}, }}"
+            kind = random.choice(["<f4", "|u1", "|S0", "|O", "<U0", "|V0"])
+            header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
             packed.writestr("predicted.npy", _npy(header))
         elif way == 2:  # some hundred MB of zeros in some hundred kB
             header = "{'descr': '|u1', 'fortran_order': False, 'shape': (300000000,), }"
@@ -281,7 +295,9 @@ def _bomb(random: Random) -> bytes:
         elif way == 4:
             packed.writestr("predicted.npy", _npy("(" * 5000))
         elif way == 5:
-            packed.writestr(random.choice(["../../outside.npy", "/outside.npy", "predicted.npy"]), b"\x93NUMPY\x09\x09")
+            packed.writestr(
+                random.choice(["../../outside.npy", "/outside.npy", "predicted.npy"]), b"\x93NUMPY\x09\x09"
+            )
         else:
             packed.writestr("predicted.npy", npz_file.packed(a=np.zeros(3)))
     content = buffer.getvalue()
@@ -316,7 +332,9 @@ def not_a_file(random: Random, path: Path) -> None:
         with path.open("wb") as file:
             file.truncate(random.choice([10**7, 10**10]))
     elif way == 8:
-        path.symlink_to(random.choice(["/proc/self/mem", "/proc/kmsg", "/proc/self/environ", "/proc/cpuinfo"]))
+        path.symlink_to(
+            random.choice(["/proc/self/mem", "/proc/kmsg", "/proc/self/environ", "/proc/cpuinfo"])
+        )
     elif way == 9:
         other = path.with_name(f"other-{path.name}")
         other.symlink_to(path.name)

@@ -1,8 +1,7 @@
-"""A command line called in this process, watched: how it ends, what it says, writes, starts, takes and opens."""
+"""A command line called in this process, watched: how it ends, what it says, writes, starts and takes."""
 
 import io
 import os
-import re
 import resource
 import signal
 import sys
@@ -26,11 +25,21 @@ OUTPUT = 4_000_000
 """Bytes that one command may say."""
 _ADDRESS_SPACE = 6 * 10**9
 """Bytes beyond which an allocation fails before the machine does."""
-_STARTED = ("git", "fc-list", sys.executable)
+_STARTED = ("git", "fc-list", "/sbin/ldconfig", sys.executable)
 """What asks a README's day, finds matplotlib's fonts, and compiles the kernels."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
-_NEVER = ("pickle.find_class", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "ctypes.dlopen")
+_CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+)
+_NEVER = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect")
+_OF_NUMBA = (("copyreg", "_reconstructor"), ("builtins", "object"))
 
 
 class TookTooLongError(BaseException):
@@ -79,6 +88,10 @@ class Watch:
         elif event == "subprocess.Popen":
             if os.fsdecode(arguments[0]) not in _STARTED:
                 self.seen.append(f"started {arguments[0]!r}")
+        elif event == "pickle.find_class":
+            # Numba's own cache of kernels that were compiled before.
+            if not (arguments[0].startswith("numba.") or arguments in _OF_NUMBA):
+                self.seen.append(f"unpickled {'.'.join(arguments)}")
         elif event in _NEVER:
             self.seen.append(f"{event} {arguments!r}"[:200])
 
@@ -105,18 +118,21 @@ class Sandbox:
     def __init__(self, home: Path, outputs: Sequence[Path], caches: Path) -> None:
         """`caches` is where libraries keep theirs, whatever the command."""
         self.home = home
-        self.allowed = tuple(f"{os.path.realpath(path)}{end}" for path in (*outputs, caches) for end in ("", os.sep))
+        self.allowed = tuple(
+            f"{os.path.realpath(path)}{end}" for path in (*outputs, caches) for end in ("", os.sep)
+        )
         self.environment = {
             "HOME": str(caches),
             "MPLCONFIGDIR": str(caches / "matplotlib"),
-            "NUMBA_CACHE_DIR": str(caches / "numba"),
             "TMPDIR": str(caches),
             "LRELU_BENCH_DATA": str(home / "data"),
             "COLUMNS": "100",
         }
 
-    def call(self, *arguments: str, codes: Sequence[int] = (0, 2), **environment: str) -> Outcome:
-        """One command line; `codes` are those that it may end with."""
+    def call(
+        self, *arguments: str, codes: Sequence[int] = (0, 2), seconds: float = SECONDS, **environment: str
+    ) -> Outcome:
+        """One command line; `codes` are those that it may end with, within these seconds."""
         before = _resident()
         _forget_peak()
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "12")
@@ -135,26 +151,27 @@ class Sandbox:
             os.chdir(self.home)
             watch.allowed, watch.seen = self.allowed, []
             try:
-                with _limits():
+                with _limits(seconds):
                     watch.on = True
                     code = _ended()
             except TookTooLongError as error:
                 code = -1
-                problems.append(f"took over {SECONDS:g} s; was at\n{''.join(traceback.format_tb(error.__traceback__)[-4:])}")
-            except BaseException:  # noqa: BLE001 (whatever it is, it must be told)
+                where = "".join(traceback.format_tb(error.__traceback__)[-4:])
+                problems.append(f"took over {seconds:g} s; was at\n{where}")
+            except BaseException:
                 code = -1
                 problems.append(f"traceback\n{traceback.format_exc()[-2500:]}")
             finally:
                 watch.on = False
                 os.chdir(here)
-        seconds = time.perf_counter() - start
+        took = time.perf_counter() - start
         said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))
         memory = max(0, _peak() - before)
         problems += [f"warning: {one.message}" for one in warned] + watch.seen
         problems += _problems(code, codes, said, complained)
         if memory > MEMORY:
             problems.append(f"took {memory / 1e6:.0f} MB")
-        return Outcome(arguments, code, said, complained, seconds, memory, tuple(dict.fromkeys(problems)))
+        return Outcome(arguments, code, said, complained, took, memory, tuple(dict.fromkeys(problems)))
 
 
 def _ended() -> int:
@@ -183,7 +200,7 @@ def _problems(code: int, codes: Sequence[int], out: str, err: str) -> Iterator[s
 
 
 @contextmanager
-def _limits() -> Iterator[None]:
+def _limits(seconds: float) -> Iterator[None]:
     """Time and address space; what is over is an exception."""
 
     def late(*_: int | FrameType | None) -> None:
@@ -195,7 +212,7 @@ def _limits() -> Iterator[None]:
     if held:
         resource.setrlimit(resource.RLIMIT_AS, (held + _ADDRESS_SPACE, hard))
     # Again and again: the first may fall into a cleanup that goes on waiting.
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:
@@ -215,8 +232,8 @@ def _peak() -> int:
     """Most resident memory since the last `_forget_peak`, bytes."""
     if not _PROC:
         return 0
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"^VmHWM:\s*([0-9]+)", status, re.MULTILINE)[1])
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _forget_peak() -> None:

@@ -20,6 +20,7 @@ CLAIMS = ROOT / "lrelu_bench" / "reference" / "claims.yaml"
 BOARD = ROOT / "lrelu_bench" / "reference" / "leaderboard_history.csv"
 SEEDS = 3
 OUTPUT = "out"
+_DRY = ("--dry-run", "--device", "cpu", "--output", OUTPUT)
 BESIDE = "outside"
 """What no command has any business with."""
 
@@ -69,12 +70,15 @@ def warm(bench: Bench) -> None:
     bench.cleared()
     runs = lay_out_runs(bench)
     for line in (
-        ("run", "quickstart", "--dry-run", "--device", "cpu", "--output", OUTPUT),
+        *(
+            ("run", name, "--dry-run", "--device", "cpu", "--output", OUTPUT)
+            for name in ("quickstart", "mnist")
+        ),
         ("inspect", os.path.relpath(runs[0], bench.home), "--plot", OUTPUT),
         ("export", "results", "--tracker", "tensorboard", "--output", f"{OUTPUT}/exported"),
         ("report", "results", "--output", f"{OUTPUT}/report.html"),
     ):
-        bench.sandbox.call(*line)
+        bench.sandbox.call(*line, seconds=300)
 
 
 def lay_out_runs(bench: Bench) -> list[Path]:
@@ -109,14 +113,16 @@ def config(random: Random, bench: Bench) -> Outcome:
     way = random.random()
     changes: list[str] = []
     if random.random() < 0.1:
-        key = random.choice(["lr", "activation.leak", "activation.options.x", "recipe.mean[0]", "seeds", "a.b.c", ""])
+        key = random.choice(
+            ["lr", "activation.leak", "activation.options.x", "recipe.mean[0]", "seeds", "a.b.c", ""]
+        )
         changes = ["--set", f"{key}={random.choice(values.NAMES)}".replace("\x00", "0")]
     if way < 0.75:
         return bench.sandbox.call("validate", path.name, *changes)
     if way < 0.9:
         return bench.sandbox.call("config", "show", path.name, *changes)
     # One small net, whatever the file says, where it says anything that can be run.
-    return bench.sandbox.call("run", path.name, "--dry-run", "--device", "cpu", "--output", OUTPUT, *changes)
+    return bench.sandbox.call("run", path.name, *_DRY, *changes)
 
 
 _MUTATORS: dict[str, Callable[[Random, str], bytes]] = {
@@ -125,7 +131,15 @@ _MUTATORS: dict[str, Callable[[Random, str], bytes]] = {
     "epochs.jsonl": mutators.json_lines,
     "config.yaml": mutators.yaml_text,
 }
-_FILES = ("result.json", "result.json", "epochs.jsonl", "environment.json", "config.yaml", "predictions.npz", "telemetry.npz")
+_FILES = (
+    "result.json",
+    "result.json",
+    "epochs.jsonl",
+    "environment.json",
+    "config.yaml",
+    "predictions.npz",
+    "telemetry.npz",
+)
 
 
 def results(random: Random, bench: Bench) -> Outcome:
@@ -156,7 +170,7 @@ def _mutate(random: Random, path: Path) -> None:
         content = path.read_bytes()
         try:
             content = mutators.archive(random, content)
-        except Exception:  # noqa: BLE001 (it was mutated before, beyond reading)
+        except Exception:
             content = mutators.damaged(random, content)
         _replaced(path, content)
     else:
@@ -181,27 +195,33 @@ def _odd_tree(random: Random, root: Path) -> None:
             (root / f"many-{number}").mkdir()
             (root / f"many-{number}" / "result.json").write_text("{")
     elif way == 3:
-        named = [name for name in values.NAMES if name and "/" not in name and "\x00" not in name]
-        odd = root / random.choice([name for name in named if len(os.fsencode(name.encode(errors="replace"))) < 200])[:99].encode(errors="replace").decode()
-        odd.mkdir(exist_ok=True)
-        shutil.copytree(next(iter(_runs())), odd / "seed-0", dirs_exist_ok=True)
+        shutil.copytree(_runs()[0], root / _file_name(random) / "seed-0", dirs_exist_ok=True)
     else:
         (root / "result.json").write_text(json.dumps(values.value(random)))
 
 
+def _file_name(random: Random) -> str:
+    """A name that a folder can have."""
+    named = [name for name in values.NAMES if name.strip(".") and "/" not in name and "\x00" not in name]
+    return random.choice(named)[:60].encode(errors="replace").decode()
+
+
+_GATES = (["--fail-below", "50"], ["--require", "better"], ["--baseline", "learned_relu_v3"])
+
+
 def _reading(random: Random, folders: list[Path]) -> list[str]:
-    command = random.choice(["compare"] * 5 + ["report"] * 2 + ["claims"] * 2 + ["inspect"] * 2 + ["plot", "export"])
-    where = "results" if random.random() < 0.8 else os.path.relpath(random.choice(folders), folders[0].parents[2])
+    command = random.choice([*["compare"] * 5, *["report", "claims", "inspect"] * 2, "plot", "export"])
+    run = os.path.relpath(random.choice(folders), folders[0].parents[2])
+    where = "results" if random.random() < 0.8 else run
     if command == "compare":
         form = random.choice(["table", "md", "latex", "csv", "json", "html"])
         file = ["--output", f"{OUTPUT}/comparison"] if random.random() < 0.3 else []
-        gate = random.choice([[], [], ["--fail-below", "50"], ["--require", "better"], ["--baseline", "learned_relu_v3"]])
+        gate = random.choice([[], [], *_GATES])
         return ["compare", where, "--format", form, *file, *gate]
     if command == "report":
         return ["report", where, "--output", f"{OUTPUT}/report.html"]
     if command == "claims":
         return ["claims", where, "--format", random.choice(["table", "md", "json"])]
-    run = os.path.relpath(random.choice(folders), folders[0].parents[2])
     if command == "inspect":
         return ["inspect", run]
     if command == "plot":
@@ -218,7 +238,10 @@ def readme(random: Random, bench: Bench) -> Outcome:
         mutators.not_a_file(random, path)
     else:
         path.write_bytes(_markdown(random, text))
-    options = ["--date", random.choice(["2023-02-01", "2019-04-16", "2022-09-27", "0001-01-01", "9999-12-31", "x"])]
+    options = [
+        "--date",
+        random.choice(["2023-02-01", "2019-04-16", "2022-09-27", "0001-01-01", "9999-12-31", "x"]),
+    ]
     output = f"{OUTPUT}/history.csv"
     written = bench.sandbox.call("leaderboard", "import", path.name, *options, "--output", output)
     if written.code or written.problems:
@@ -232,7 +255,9 @@ def readme(random: Random, bench: Bench) -> Outcome:
 def _markdown(random: Random, text: str) -> bytes:
     way = random.randrange(8)
     if way == 0:
-        return random.choice([b"", b"|" * 1_000_000, b"|\n" * 300_000, b"[" * 100_000 + b"|", b"# Imagewoof\n|-|\n"])
+        return random.choice(
+            [b"", b"|" * 1_000_000, b"|\n" * 300_000, b"[" * 100_000 + b"|", b"# Imagewoof\n|-|\n"]
+        )
     if way == 1:
         return mutators.damaged(random, text.encode())
     lines = text.splitlines()
@@ -242,7 +267,11 @@ def _markdown(random: Random, text: str) -> bytes:
         change = random.randrange(6)
         if change <= 3:
             cells[random.randrange(len(cells))] = random.choice(
-                [random.choice(values.NAMES), str(random.choice(values.NUMBERS)), f"[{random.choice(values.NAMES)}](x)"]
+                [
+                    random.choice(values.NAMES),
+                    str(random.choice(values.NUMBERS)),
+                    f"[{random.choice(values.NAMES)}](x)",
+                ]
             )
             lines[place] = "|".join(cells)
         elif change == 4:
@@ -303,22 +332,23 @@ def board(random: Random, bench: Bench) -> Outcome:
         form = random.choice(["table", "md", "latex", "csv", "json", "html"])
         return bench.sandbox.call("compare", "results", "--format", form, LRELU_BENCH_BOARD=path.name)
     arguments = ["--format", random.choice(["table", "md", "csv", "json"])]
-    arguments += random.choice([[], ["--history"], ["--dataset", "imagewoof"], ["--date", "2019-04-16"], ["--size", "128"]])
+    arguments += random.choice(
+        [[], ["--history"], ["--dataset", "imagewoof"], ["--date", "2019-04-16"], ["--size", "128"]]
+    )
     return bench.sandbox.call("leaderboard", *arguments, LRELU_BENCH_BOARD=path.name)
 
 
 def names(random: Random, bench: Bench) -> Outcome:
-    """Odd words on the command line, in place of paths, names and numbers; of a path, the file may be there."""
+    """Odd words on the command line, for paths, names and numbers; there may be a file of that name."""
     home = bench.cleared()
-    word = random.choice([name for name in values.NAMES if "\x00" not in name and len(name) < 300])
+    word = random.choice([name for name in values.NAMES if "\x00" not in name])
     word = word.encode(errors="replace").decode()
-    path = home / word[:99]
-    if word and "/" not in word and random.random() < 0.5 and not path.exists():
+    if random.random() < 0.5:
+        word = _file_name(random)
         if random.random() < 0.5:
-            path.write_text("dataset: x\n")
+            (home / word).write_text("dataset: x\n")
         else:
-            shutil.copytree(next(iter(_runs())), path)
-    word = word[:99] if path.exists() else word
+            shutil.copytree(_runs()[0], home / word)
     if word.startswith("-"):
         word = f"./{word}"
     line = random.choice(

@@ -33,7 +33,7 @@ NAMES = (
     '"><img src=x onerror=alert(1)>',
     "</pre></style><b>",
     "{{ 7 * 7 }}{% raw %}",
-    "=HYPERLINK(\"http://evil.example\")",
+    '=HYPERLINK("http://evil.example")',
     "+1+1",
     "-2+3",
     "@SUM(A1)",
@@ -65,7 +65,29 @@ NAMES = (
     "javascript:alert(1)",
 )
 NUMBERS: tuple[float, ...] = (
-    *(0, 1, -1, 2, 3, 5, 9, 10, 28, 100, 127, 128, 255, 256, 500, 1000, 65535, 2**31 - 1, 2**31, 2**53, 2**63),
+    *(
+        0,
+        1,
+        -1,
+        2,
+        3,
+        5,
+        9,
+        10,
+        28,
+        100,
+        127,
+        128,
+        255,
+        256,
+        500,
+        1000,
+        65535,
+        2**31 - 1,
+        2**31,
+        2**53,
+        2**63,
+    ),
     *(-(2**31), 10**18, 10**30, 10**400, -(10**400)),
     *(0.0, -0.0, 0.5, 1.0, -1.5, 1e-300, 5e-324, 1e300, 1.7e308, float("inf"), float("-inf"), float("nan")),
 )
@@ -90,23 +112,27 @@ def value(random: Random, depth: int = 0) -> Any:
 def mutated(random: Random, data: Any) -> Any:
     """JSON data with one place of it changed: another value, none, one more, or two of them exchanged."""
     if isinstance(data, dict) and data and random.random() < 0.95:
-        key = random.choice(list(data))
-        way = random.randrange(10)
-        if way == 0:
-            return {name: one for name, one in data.items() if name != key}
-        if way == 1:
-            return {**data, random.choice([*NAMES, *data]): value(random)}
-        if way == 2:
-            return {(random.choice(NAMES) if name == key else name): one for name, one in data.items()}
-        if way == 3:
-            return {**data, key: data[random.choice(list(data))]}
-        return {**data, key: mutated(random, data[key])}
+        return _mapping(random, data)
     if isinstance(data, list) and data and random.random() < 0.7:
         place = random.randrange(len(data))
         if random.random() < 0.2:
             return data[:place]
         return [*data[:place], mutated(random, data[place]), *data[place + 1 :]]
     return value(random)
+
+
+def _mapping(random: Random, data: dict[str, Any]) -> dict[str, Any]:
+    key = random.choice(list(data))
+    way = random.randrange(10)
+    if way == 0:
+        return {name: one for name, one in data.items() if name != key}
+    if way == 1:
+        return {**data, random.choice([*NAMES, *data]): value(random)}
+    if way == 2:
+        return {(random.choice(NAMES) if name == key else name): one for name, one in data.items()}
+    if way == 3:
+        return {**data, key: data[random.choice(list(data))]}
+    return {**data, key: mutated(random, data[key])}
 
 
 def as_json(data: Any) -> bytes:
