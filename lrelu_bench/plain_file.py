@@ -33,6 +33,8 @@ def read_bytes(path: Path, limit: int, remedy: str = "check the path") -> bytes:
         with open(os.open(path, _FLAGS), "rb") as file:
             _require_plain(path, os.fstat(file.fileno()), remedy)
             content = file.read(limit + 1)
+            if content is None:  # of the system's own files, one that has nothing to say yet
+                raise BlockingIOError("it makes its reader wait")
     except (FileNotFoundError, NotADirectoryError):
         raise MissingError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError) as error:

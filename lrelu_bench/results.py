@@ -230,6 +230,7 @@ def _line(row: EpochRow) -> str:
 
 _LARGEST_RESULT = 1_000_000
 _LARGEST_EPOCHS = 4_000_000
+_MOST_EPOCHS = 10_000
 _REMEDY = "bring back the one that the run wrote"
 LEAST = {
     **dict.fromkeys(("valid_images", "train_images", "size", "epochs", "batch_size"), 1),
@@ -316,6 +317,8 @@ def load_epochs(folder: Path) -> list[EpochRow]:
     path = folder / "epochs.jsonl"
     rows = []
     lines = plain_file.read_text(path, _LARGEST_EPOCHS, _REMEDY).splitlines()
+    if len(lines) > _MOST_EPOCHS:
+        raise BenchError(f"{path}: damaged, holds over {_MOST_EPOCHS:,} epochs, which no run has; {_REMEDY}")
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)

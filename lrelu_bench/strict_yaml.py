@@ -22,6 +22,9 @@ Key = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
+MAX_VALUES = 20_000
+"""Keys and values of a file: PyYAML takes a second and some MB for so many, and a file of 1 MB can hold more
+than 400,000."""
 # Python refuses to convert very long digit strings, and no float holds them.
 MAX_DIGITS = 300
 
@@ -57,11 +60,13 @@ class StrictLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
     depth = 0
+    values = 0
 
     def document(self) -> yaml.Node | None:
         """The only document's root, None where the text holds none.
 
-        Raises RefusedError for a second document, an anchor, an alias, a tag, or nesting too deep.
+        Raises RefusedError for a second document, an anchor, an alias, a tag, nesting too deep, or too many
+        values.
         """
         self.get_event()  # type: ignore[no-untyped-call]
         if self.check_event(yaml.StreamEndEvent):
@@ -78,6 +83,11 @@ class StrictLoader(yaml.SafeLoader):
         reason = _refusal(event)
         if self.depth >= MAX_DEPTH:
             reason = f"nested deeper than {MAX_DEPTH} levels; no experiment is"
+        self.values += 1
+        if self.values > MAX_VALUES:
+            reason = (
+                f"the file holds more than {MAX_VALUES:,} values; split it, or remove what is no part of it"
+            )
         if reason:
             raise RefusedError(event.start_mark.line, reason)
         self.depth += 1

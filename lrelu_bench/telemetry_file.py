@@ -30,7 +30,7 @@ CURVE_X = np.linspace(-4, 12, 33)
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 
-MOST_NAMES = 1000
+MOST_NAMES = 200
 """Of activation sites, and of parameters."""
 
 _KINDS = {"U": np.str_, "i": np.int32, "u": np.uint32, "f": np.float32}

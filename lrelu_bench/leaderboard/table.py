@@ -18,8 +18,10 @@ COLUMNS = (
 )
 
 
-MAX_BYTES = 4_000_000
+MAX_BYTES = 1_000_000
 """Of a history or a README; upstream's are of some 30 kB."""
+MAX_LINES = 1000
+"""Of a history; the package's has some 120."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def lines_of(text: str, source: str) -> Iterator[Line]:
                     f"{source}:{reader.line_num}: {len(values)} values, but the header names {len(header)} "
                     "columns; mend the line"
                 )
+            if reader.line_num > MAX_LINES:
+                raise BenchError(f"{source}: over {MAX_LINES:,} lines, which no history of the board has")
             found = True
             yield Line(f"{source}:{reader.line_num}", dict(zip(header, values, strict=True)))
     except csv.Error as error:
