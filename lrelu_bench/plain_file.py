@@ -31,8 +31,10 @@ def read_bytes(path: Path, limit: int, remedy: str = "check the path") -> bytes:
         # Looked at before it is opened, because opening alone makes some devices act.
         _require_plain(path, os.stat(path), remedy)
         with open(os.open(path, _FLAGS), "rb") as file:
-            _require_plain(path, os.fstat(file.fileno()), remedy)
-            content = file.read(limit + 1)
+            status = os.fstat(file.fileno())
+            _require_plain(path, status, remedy)
+            # Python reserves what is asked for; of the system's own files the size is told as 0.
+            content = file.read(min(status.st_size or limit, limit) + 1)
             if content is None:  # of the system's own files, one that has nothing to say yet
                 raise BlockingIOError("it makes its reader wait")
     except (FileNotFoundError, NotADirectoryError):

@@ -124,9 +124,11 @@ class _Drawing:
             if values is None:
                 lines.append([""] * len(columns))
                 continue
-            start, end = values[0], values[-1]
-            drift = np.abs(end.astype(np.float64) - start).mean()
-            numbers = map(_number, (start.mean(), end.mean(), end.min(), end.max(), drift))
+            start, end = values[[0, -1]].astype(np.float64)
+            # Of a run that diverged, some are infinite.
+            with np.errstate(invalid="ignore"):
+                drift = np.abs(end - start).mean()
+                numbers = [*map(_number, (start.mean(), end.mean(), end.min(), end.max(), drift))]
             lines.append([*numbers, *([_percent(share)] if bounded else [])])
         name = str(telemetry.parameter[index])
         yield from self._table(name, columns, lines, telemetry.param_mean[:, :, index])
