@@ -370,8 +370,8 @@ def names(random: Random, bench: Bench) -> Outcome:
             ["leaderboard", "--date", word],
             ["leaderboard", "import", word, "--date", "2023-02-01"],
             ["leaderboard", "import", word],
-            ["data", "fetch", word],
-            ["data", "verify", word],
+            ["data", "fetch", f"x{word}"],
+            ["data", "verify", f"x{word}"],
             [word],
         ]
     )
