@@ -45,8 +45,8 @@ class Total:
 
     codes: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    """The longest."""
+    longest: tuple[float, int] = (0.0, 0)
+    """Seconds, and the number of the input that took them."""
     memory: int = 0
     """The most, bytes."""
 
@@ -54,12 +54,16 @@ class Total:
         """Count those of the other, too."""
         self.codes.update(other.codes)
         self.failures += other.failures
-        self.seconds, self.memory = max(self.seconds, other.seconds), max(self.memory, other.memory)
+        self.longest, self.memory = max(self.longest, other.longest), max(self.memory, other.memory)
 
     def row(self, kind: str) -> str:
         """A line of the table."""
         numbers = [f"{n:,}" for n in (self.codes.total(), self.codes[0], self.codes[2], self.codes[4])]
-        taken = [f"{self.seconds:.1f} s", f"{self.memory / 1e6:.0f} MB", str(len(self.failures))]
+        taken = [
+            f"{self.longest[0]:.1f} s (no. {self.longest[1]})",
+            f"{self.memory / 1e6:.0f} MB",
+            str(len(self.failures)),
+        ]
         return f"| {' | '.join([kind, *numbers, *taken])} |"
 
 
@@ -76,7 +80,7 @@ def _some(task: tuple[str, range, Path]) -> tuple[str, Total]:
         bench = Bench(Path(folder), caches)
         for number in numbers:
             outcome = one(kind, number, bench)
-            total.add(Total(Counter([outcome.code]), [], outcome.seconds, outcome.memory))
+            total.add(Total(Counter([outcome.code]), [], (outcome.seconds, number), outcome.memory))
             if outcome.problems:
                 line = " ".join(map(ascii, outcome.arguments))
                 total.failures.append("\n".join([f"{kind} {number}: {line}", *outcome.problems]))

@@ -108,15 +108,8 @@ MARKUP = "[bold red]x[/] [link=http://evil.example]y[/link] [/nothing]"
 
 
 def test_markup_is_text_everywhere(tmp_path, call):
-    strange = replace(
-        ONE,
-        experiment="plain",
-        arch=MARKUP,
-        protocol=MARKUP,
-        protocol_label=MARKUP,
-        precision=MARKUP,
-        device=MARKUP,
-    )
+    names = dict.fromkeys(("arch", "protocol", "protocol_label", "precision", "device"), MARKUP)
+    strange = replace(ONE, experiment="plain", **names)
     save(tmp_path, replace(strange, activation={"name": MARKUP}))
     for line in (("compare", "."), ("compare", ".", "--baseline", MARKUP)):
         code, out, _ = call(*line)
@@ -124,9 +117,8 @@ def test_markup_is_text_everywhere(tmp_path, call):
         assert MARKUP.split(maxsplit=1)[0] in out
         assert "[/nothing]" in out
     claims = tmp_path / "claims.yaml"
-    claims.write_text(
-        f"- {{id: '{MARKUP}', said: '{MARKUP}', dataset: imagewoof, activation: relu, reaches: 60}}\n"
-    )
+    rest = "dataset: imagewoof, activation: relu, reaches: 60"
+    claims.write_text(f"- {{id: '{MARKUP}', said: '{MARKUP}', {rest}}}\n")
     code, out, _ = call("claims", ".", "--claims", "claims.yaml")
     assert code == 0
     assert "[bold red]x[/]" in out
@@ -154,15 +146,13 @@ def test_numbers_and_words_stay(value):
 
 @pytest.mark.parametrize("text", FORMULAS[:5])
 def test_no_cell_of_a_comparison_begins_a_formula(tmp_path, call, text):
-    strange = replace(
-        ONE, arch=text, precision=text, protocol=text, activation={"name": text}, deviations=[text]
-    )
-    save(tmp_path, strange)
+    names = dict.fromkeys(("arch", "precision", "protocol"), text)
+    save(tmp_path, replace(ONE, **names, activation={"name": text}, deviations=[text]))
     code, out, _ = call("compare", ".", "--format", "csv")
     assert code == 0
     (cells,) = csv.DictReader(io.StringIO(out))
-    for name in ("arch", "precision", "protocol", "activation", "deviations"):
-        assert cells[name] == f"'{text}"
+    shown = f"'{text}" if text.isprintable() else visible(text)
+    assert {cells[name] for name in (*names, "activation", "deviations")} == {shown}
     assert cells["mean_pct"] == "54.0"
 
 
@@ -237,9 +227,10 @@ def test_only_a_web_page_becomes_a_link(tmp_path, call, monkeypatch, url):
     assert f'href="{url}' not in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    "name", ["../../up", "/abs", "a/b", "..", "a\x00b", "a\nb", "\ud800", "x" * 300, "-"]
-)
+ODD_NAMES = ("../../up", "/abs", "a/b", "..", "a\x00b", "a\nb", "\ud800", "x" * 300, "-")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_an_export_stays_below_its_output(tmp_path, call, name):
     folder = save(tmp_path / "runs", ONE)
     raw = json.loads((folder / "result.json").read_text()) | {"experiment": name}
