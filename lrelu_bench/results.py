@@ -232,6 +232,10 @@ _LARGEST_RESULT = 1_000_000
 _LARGEST_EPOCHS = 4_000_000
 _MOST_EPOCHS = 10_000
 _REMEDY = "bring back the one that the run wrote"
+EPOCH_RANGE: tuple[float, float] = (-1e39, 1e39)
+"""Of an epoch's numbers: the losses of a run that is about to diverge are large, but fp32 holds no larger."""
+EPOCH_RANGES: dict[str, tuple[float, float]] = {"epoch": (1, 1e6), "accuracy": (0, 1), "correct": (0, 1e12)}
+"""Of those that have their own."""
 LEAST = {
     **dict.fromkeys(("valid_images", "train_images", "size", "epochs", "batch_size"), 1),
     **dict.fromkeys(("epochs_done", "seed", "parameters", "activation_parameters", "lr", "wall_seconds"), 0),
@@ -329,6 +333,11 @@ def load_epochs(folder: Path) -> list[EpochRow]:
         # What is not finite is null, and in the first versions' files NaN.
         known = {key: 0.0 if _is_nan(value) else value for key, value in values.items()}
         found = fields_of(EpochRow, known, f"{path}:{number}: damaged, ")
+        for name, value in found.items():
+            least, most = EPOCH_RANGES.get(name, EPOCH_RANGE)
+            if not least <= value <= most:
+                where = f"{path}:{number}: damaged, {name} is {shown(value)}"
+                raise BenchError(f"{where}, not between {least:g} and {most:g}")
         found |= {key: math.nan for key in found if _is_nan(values[key])}
         rows.append(EpochRow(**found))
     return rows

@@ -18,7 +18,15 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from lrelu_bench import schemas
-from lrelu_bench.results import LEAST, SCHEMA_VERSION, Divergence, EpochRow, RunResult
+from lrelu_bench.results import (
+    EPOCH_RANGE,
+    EPOCH_RANGES,
+    LEAST,
+    SCHEMA_VERSION,
+    Divergence,
+    EpochRow,
+    RunResult,
+)
 from lrelu_bench.typed_json import LARGEST_INTEGER, LONGEST_TEXT, MOST_ITEMS
 
 FOLDER = Path(schemas.__file__).parent
@@ -110,6 +118,8 @@ def result_schemas() -> dict[str, str]:
     for name, kind in epochs["properties"].items():
         if kind["type"] == "number":
             epochs["properties"][name]["type"] = ["number", "null"]
+        least, most = EPOCH_RANGES.get(name, EPOCH_RANGE)
+        epochs["properties"][name] |= {"minimum": least, "maximum": most}
     epochs["description"] += " A line of the file; null is what was not finite."
     described = {name: {"description": sentence, **kind} for name, (sentence, kind) in _ENVIRONMENT.items()}
     environment = {"description": "What a run ran on and with.", "type": "object", "properties": described}

@@ -130,7 +130,29 @@ def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path):
         load_result(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["{", "3", '{"epoch": 1}', json.dumps(asdict(EPOCH) | {"accuracy": "0.5"})])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "3",
+        "",
+        "[" * 10_000,
+        '{"epoch": 1}',
+        *(
+            json.dumps(asdict(EPOCH) | {name: value})
+            for name, value in {
+                "accuracy": "0.5",
+                "epoch": 0,
+                "correct": -1,
+                "lr": True,
+                "train_loss": 1e300,
+                "valid_loss": -1e300,
+                "train_seconds": 10**400,
+            }.items()
+        ),
+        json.dumps(asdict(EPOCH) | {"accuracy": 1.5}),
+    ],
+)
 def test_a_damaged_epoch_is_named_with_its_line(tmp_path, line):
     (tmp_path / "epochs.jsonl").write_text(json.dumps(asdict(EPOCH)) + "\n" + line + "\n")
     with pytest.raises(BenchError, match=r"epochs.jsonl:2: damaged"):

@@ -1,9 +1,7 @@
 """What the page reads of each run beside its result. A file that cannot be read is left out and named."""
 
 import json
-import math
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,12 +55,8 @@ def _epochs(run: Run) -> tuple[EpochRow, ...]:
     path = run.folder / "epochs.jsonl"
     rows = load_epochs(run.folder)
     for number, row in enumerate(rows, 1):
-        for field in fields(row):
-            value = getattr(row, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise BenchError(f"{path}:{number}: damaged ({field.name} is no number)")
-        if row.epoch != number or not (math.isnan(row.accuracy) or 0 <= row.accuracy <= 1):
-            raise BenchError(f"{path}:{number}: damaged (epoch {row.epoch}, accuracy {row.accuracy})")
+        if row.epoch != number:
+            raise BenchError(f"{path}:{number}: damaged, not the numbers of epoch {number}")
     if len(rows) != run.result.epochs_done:
         raise BenchError(f"{path}: holds {len(rows)} epochs, but the result says {run.result.epochs_done}")
     return tuple(rows)
