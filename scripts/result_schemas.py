@@ -118,8 +118,8 @@ def result_schemas() -> dict[str, str]:
     for name, kind in epochs["properties"].items():
         if kind["type"] == "number":
             epochs["properties"][name]["type"] = ["number", "null"]
-        least, most = EPOCH_RANGES.get(name, EPOCH_RANGE)
-        epochs["properties"][name] |= {"minimum": least, "maximum": most}
+        low, high = EPOCH_RANGES.get(name, EPOCH_RANGE)
+        epochs["properties"][name] |= {"minimum": low, "maximum": high}
     epochs["description"] += " A line of the file; null is what was not finite."
     described = {name: {"description": sentence, **kind} for name, (sentence, kind) in _ENVIRONMENT.items()}
     environment = {"description": "What a run ran on and with.", "type": "object", "properties": described}
