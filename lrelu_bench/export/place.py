@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import RunFolder, RunResult
+from lrelu_bench.results import RunResult
+from lrelu_bench.run_folder import RunFolder
 
 NOTE = "lrelu-bench-export.json"
 _LARGEST_NOTE = 100_000
