@@ -4,7 +4,8 @@
     python scripts/fuzz.py --kind results --only 137   # one of them again, with all that it said
 
 Prints a Markdown table: what was mutated, how many inputs, how the commands ended, and how many did what no
-input may cause: a traceback, a write outside the output folder, over 10 s or 1 GB, a process, a pickle, or a
+input may cause: a traceback, a write outside the output folder, over 10 s of
+processor time or 1 GB, a process, a pickle, or a
 letter that drives a terminal. Exits with 1 where there is such a failure; each is told with its number.
 """
 
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from hostile.sandbox import Outcome
 from hostile.tries import KINDS, Bench, warm
 
-INPUTS = {"config": 3000, "results": 4000, "readme": 1500, "claims": 1200, "board": 1000, "names": 500}
+INPUTS = {"config": 3500, "results": 3000, "taken": 300}
+INPUTS |= {"readme": 1500, "claims": 1000, "board": 1200, "names": 500}
 STRETCH = 100
 """Inputs that a process tries at a time."""
 HEAD = (

@@ -19,6 +19,9 @@ from unittest.mock import patch
 from lrelu_bench import cli
 
 SECONDS = 10.0
+"""Of processor time, which does not turn on what else the machine does."""
+WAIT = 60.0
+"""Seconds that one command may take in all, most of them waiting."""
 MEMORY = 10**9
 """Bytes that one command may take beyond what the process held before."""
 OUTPUT = 4_000_000
@@ -55,6 +58,7 @@ class Outcome:
     out: str
     err: str
     seconds: float
+    """Of processor time."""
     memory: int
     """Peak of resident memory beyond that before, bytes; 0 where the system does not tell."""
     problems: tuple[str, ...]
@@ -139,7 +143,7 @@ class Sandbox:
         watch = _the_watch()
         problems: list[str] = []
         here = Path.cwd()
-        start = time.perf_counter()
+        start = time.process_time()
         with (
             patch.dict(os.environ, self.environment | environment),
             patch.object(sys, "argv", ["lrelu-bench", *arguments]),
@@ -157,14 +161,14 @@ class Sandbox:
             except TookTooLongError as error:
                 code = -1
                 where = "".join(traceback.format_tb(error.__traceback__)[-4:])
-                problems.append(f"took over {seconds:g} s; was at\n{where}")
+                problems.append(f"took over {seconds:g} s, or waited over {WAIT:g} s; was at\n{where}")
             except BaseException:
                 code = -1
                 problems.append(f"traceback\n{traceback.format_exc()[-2500:]}")
             finally:
                 watch.on = False
                 os.chdir(here)
-        took = time.perf_counter() - start
+        took = time.process_time() - start
         said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))
         memory = max(0, _peak() - before)
         problems += [f"warning: {one.message}" for one in warned] + watch.seen
@@ -208,16 +212,19 @@ def _limits(seconds: float) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _PROC else 0
-    previous = signal.signal(signal.SIGALRM, late)
+    previous = [signal.signal(number, late) for number in (signal.SIGALRM, signal.SIGPROF)]
     if held:
         resource.setrlimit(resource.RLIMIT_AS, (held + _ADDRESS_SPACE, hard))
     # Again and again: the first may fall into a cleanup that goes on waiting.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    signal.setitimer(signal.ITIMER_REAL, max(WAIT, seconds), 1)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in zip((signal.SIGALRM, signal.SIGPROF), previous, strict=True):
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

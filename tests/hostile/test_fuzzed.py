@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hostile.tries import KINDS, Bench, warm
 
-INPUTS = {"config": 200, "results": 120, "readme": 100, "claims": 60, "board": 60, "names": 40}
+INPUTS = {"config": 200, "results": 120, "taken": 20, "readme": 100, "claims": 60, "board": 60, "names": 40}
 SECONDS = 15
 """How long one kind may take here; what is left then is for the long version."""
 

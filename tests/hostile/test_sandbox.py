@@ -41,8 +41,13 @@ def start():
     subprocess.run(["true"], check=True)
 
 
-def take_long():
+def wait():
     time.sleep(30)
+
+
+def take_long():
+    while True:
+        pass
 
 
 def take_long_and_hold_on():
@@ -89,6 +94,7 @@ def interrupt():
         (rename_out, "os.rename outside of its output"),
         (unpickle, "unpickled posix.getcwd"),
         (start, "started 'true'"),
+        (wait, "took over 1 s"),
         (take_long, "took over 1 s"),
         (take_long_and_hold_on, "took over 1 s"),
         (take_much, "took 1600 MB"),
@@ -104,7 +110,7 @@ def test_it_tells(tmp_path, monkeypatch, action, told):
     (tmp_path / "out").mkdir()
     (tmp_path / "kept").write_text("x")
     monkeypatch.setattr(cli, "app", action)
-    monkeypatch.setattr(sandbox, "MEMORY", 10**9)
+    monkeypatch.setattr(sandbox, "WAIT", 1)
     outcome = Sandbox(tmp_path, [tmp_path / "out"], tmp_path / "caches").call("x", seconds=1)
     assert any(told in problem for problem in outcome.problems), outcome.problems
 

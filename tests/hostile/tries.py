@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from random import Random
 
 from hostile import mutators, values
 from hostile.sandbox import Outcome, Sandbox
+from lrelu_bench.checkpoint_header import MAGIC
+from lrelu_bench.run_folder import CHECKPOINTS
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -85,10 +88,10 @@ def lay_out_runs(bench: Bench) -> list[Path]:
     """Copies of the runs below `home/results`; their files are links, to be replaced, never written to."""
     folders = []
     for run in _runs():
-        original = bench.folder / "originals" / run.parent.name[:40] / run.name
+        original = bench.folder / "originals" / run.parent.name / run.name
         if not original.exists():
             shutil.copytree(run, original)
-        folder = bench.home / "results" / run.parent.name[:40] / run.name
+        folder = bench.home / "results" / run.parent.name / run.name
         shutil.copytree(original, folder, copy_function=os.link)
         folders.append(folder)
     return folders
@@ -227,6 +230,49 @@ def _reading(random: Random, folders: list[Path]) -> list[str]:
     if command == "plot":
         return ["inspect", run, "--plot", f"{OUTPUT}/pictures", "--format", "svg"]
     return ["export", where, "--tracker", "tensorboard", "--output", f"{OUTPUT}/exported"]
+
+
+def taken(random: Random, bench: Bench) -> Outcome:
+    """A run's folder as a later command finds it: files mutated, checkpoints and locks that are none."""
+    home = bench.cleared()
+    run = random.choice(lay_out_runs(bench)[: 2 * SEEDS])
+    config = shutil.copy(run / "config.yaml", home / "experiment.yaml")
+    for _ in range(random.choice([1, 1, 2, 4])):
+        _mutate(random, run / random.choice(_FILES))
+    if random.random() < 0.7:
+        name = random.choice(
+            [*CHECKPOINTS, f"../.{run.name}.lock", f"../.{run.name}.new", f"../.{run.name}.old"]
+        )
+        way = random.random()
+        if way < 0.3:
+            mutators.not_a_file(random, run / name)
+        elif way < 0.6:
+            (run / name).write_bytes(_checkpoint(random))
+        else:
+            shutil.copytree(run, home / "copied", symlinks=True, copy_function=_linked)
+            (home / "copied").rename(run / name)
+    seed = run.name.removeprefix("seed-")
+    # Where a run may have been killed, a lock is taken to see.
+    sandbox = Sandbox(home, [home / "results"], bench.caches)
+    return sandbox.call("run", Path(config).name, *_DRY[:-1], "results", "--seed", seed)
+
+
+def _linked(source: str, target: str) -> None:
+    if Path(source).is_file():
+        os.link(source, target, follow_symlinks=False)
+
+
+def _checkpoint(random: Random) -> bytes:
+    """What begins as a checkpoint does and goes on as none."""
+    about = {"number": 1, "epoch": 1, "step": 0, "identity": {"config": _ALIASES, "code": "x", "data": "y"}}
+    line = values.as_json(values.mutated(random, about) if random.random() < 0.7 else about)
+    content = MAGIC + b"0" * 64 + b"\n" + line + b"\n" + pickle.dumps(mutators.Boom())
+    return mutators.damaged(random, content) if random.random() < 0.3 else content
+
+
+_ALIASES = "a: &a [x, x]\n" + "".join(
+    f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'}, *a]\n" for i in range(60)
+)
 
 
 def readme(random: Random, bench: Bench) -> Outcome:
@@ -379,5 +425,5 @@ def names(random: Random, bench: Bench) -> Outcome:
 
 
 KINDS: dict[str, Callable[[Random, Bench], Outcome]] = {
-    one.__name__: one for one in (config, results, readme, claims, board, names)
+    one.__name__: one for one in (config, results, taken, readme, claims, board, names)
 }
