@@ -46,6 +46,8 @@ class About:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Of a file, its digest unlooked at; raises `DamagedError`, or `OSError` where it is not there."""
+        if path.exists() and not path.is_file():
+            raise DamagedError("is no plain file")
         with path.open("rb") as file:
             first = file.readline(len(MAGIC) + DIGEST_CHARACTERS + 1)
             second = file.readline(_LONGEST)

@@ -76,7 +76,7 @@ def _override(document: Document, override: str, place: Place) -> None:
     try:
         value = parse(text, lambda _: place)
     except BenchError as error:
-        document.problems.append((place, str(error).removeprefix(f"{place.text}: ")))
+        document.problems.append((place, error.in_one_line.removeprefix(f"{place.text}: ")))
         return
     if () not in value.places:
         document.problems.append((place, f"no value is given; {path}=null goes back to the default"))
@@ -121,15 +121,15 @@ def _validated(document: Document, name: str) -> Experiment:
     _drop_missing_that_are_misspelt(document.data, problems)
     lines = [f"{place.text}: {text}" for place, text in sorted(itertools.chain(*problems.values()))]
     if lines or experiment is None:
-        raise BenchError(_message(name, lines))
+        raise BenchError(*_message(name, lines))
     return experiment
 
 
-def _message(name: str, lines: list[str]) -> str:
+def _message(name: str, lines: list[str]) -> list[str]:
     if len(lines) == 1:
-        return lines[0]
+        return lines
     more = [f"... and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
-    return "\n".join([f"{name}: {len(lines)} problems", *lines[:MAX_LINES], *more])
+    return [f"{name}: {len(lines)} problems", *lines[:MAX_LINES], *more]
 
 
 def _translate(error: ValidationError, document: Document, problems: Problems) -> None:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lrelu_bench import environment
+from lrelu_bench import environment, plain_file
 from lrelu_bench.checkpoint_header import in_order
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.errors import BenchError
 from lrelu_bench.run_folder import RunFolder
+from lrelu_bench.strict_yaml import Place, parse
 from lrelu_bench.unit import Unit
 
+_LARGEST_ENVIRONMENT = 1_000_000
 _NAMES = {"code": "code of lrelu-bench", "data": "data digest", "compute": "computed on"}
 
 
@@ -87,8 +87,9 @@ def _config_differences(there: str, now: str) -> list[str]:
 
 def _flat(text: str) -> dict[str, str]:
     try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError:
+        # Not `yaml.safe_load`: the text comes out of a file, and its aliases may be a bomb.
+        loaded = parse(text, lambda line: Place(line, f"line {line + 1}")).data
+    except BenchError:
         return {}
     found: dict[str, str] = {}
 
@@ -109,8 +110,8 @@ def with_earlier(folder: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     They stand under `earlier`, the oldest first; where only the same one served, there is none.
     """
     try:
-        before = json.loads((folder / "environment.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        before = json.loads(plain_file.read_text(folder / "environment.json", _LARGEST_ENVIRONMENT))
+    except (BenchError, ValueError, RecursionError):
         return dict(now)
     if not isinstance(before, dict):
         return dict(now)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lrelu_bench import plain_file
 from lrelu_bench.atomic_file import cannot_write
+from lrelu_bench.errors import BenchError
 
 
 class Held(Exception):  # noqa: N818 (a state, not a mistake)
@@ -78,9 +80,9 @@ def _sign(lock_file: Path) -> None:
 def holder_of(lock_file: Path) -> str:
     """Who last took the lock, in words for a message."""
     try:
-        signed = json.loads(lock_file.read_text())
+        signed = json.loads(plain_file.read_text(lock_file, 10_000))
         return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (BenchError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 
@@ -93,6 +95,8 @@ def is_held(lock_file: Path) -> bool:
         return False
     import fcntl
 
+    if not lock_file.is_file():
+        return False
     try:
         with lock_file.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

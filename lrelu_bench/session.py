@@ -66,9 +66,7 @@ def run_all(
     if training.done:
         console.print(render_run_row(*(training.done[seed] for seed in sorted(training.done))))
     if training.problems:
-        raise BenchError(
-            "\n".join(f"seed {seed} not trained: {why}" for seed, why in training.problems.items())
-        )
+        raise BenchError(*(f"seed {seed} not trained: {why}" for seed, why in training.problems.items()))
 
 
 class _Training:
@@ -102,7 +100,7 @@ class _Training:
         try:
             found = folder.completed(self.experiment.digest, seed)
         except BenchError as error:
-            self.problems[seed] = f"{error}; --force replaces it"
+            self.problems[seed] = f"{error.in_one_line}; --force replaces it"
             return
         if found is not None:
             self._finished(seed, found)
@@ -176,7 +174,7 @@ class _Training:
                 console.say(f"seed {seed}: {place.path} was begun as another run, which is discarded")
             continuing.require_same(place, identity)
         except BenchError as error:
-            self.problems[seed] = str(error)
+            self.problems[seed] = error.in_one_line
             return None
         stays = " (the run there stays until this one is finished)" if place is not folder else ""
         console.say(f"seed {seed}: {folder.path}{stays}")

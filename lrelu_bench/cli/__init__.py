@@ -8,6 +8,7 @@ import typer
 
 from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 
 app = typer.Typer(
     name="lrelu-bench",
@@ -54,7 +55,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         # Whatever a command does not foresee of disks and permissions still ends in a sentence.
-        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        named = visible(str(error.filename or "output"))
+        print(f"error: {named}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -116,4 +116,4 @@ def data_verify(
         print(f"{name}: {'good' if not found else 'bad'}")
         problems += found
     if problems:
-        raise BenchError("\n".join(dict.fromkeys(problems)))
+        raise BenchError(*dict.fromkeys(problems))

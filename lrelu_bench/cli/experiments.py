@@ -3,12 +3,13 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.shipped import DEFAULT, config_path
 
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
@@ -29,6 +30,15 @@ class Kind(StrEnum):
     ACTIVATIONS = "activations"
     DATASETS = "datasets"
     PROTOCOLS = "protocols"
+
+
+class SchemaOf(StrEnum):
+    """What a JSON Schema describes."""
+
+    CONFIG = "config"
+    RESULT = "result"
+    EPOCHS = "epochs"
+    ENVIRONMENT = "environment"
 
 
 ConfigArgument = Annotated[
@@ -114,18 +124,18 @@ def validate(
     from lrelu_bench.config_file import load_experiment
     from lrelu_bench.report.announce import remarks
 
-    problems = []
+    problems: list[str] = []
     for config in configs:
         try:
             experiment = load_experiment(config_path(config), changes or ())
         except BenchError as error:
-            problems.append(str(error))
+            problems += error.lines
             continue
-        print(f"{config}: good ({experiment.slug})")
+        print(f"{visible(config)}: good ({experiment.slug})")
         for line in remarks(experiment):
-            print(f"  {line}")
+            print(f"  {visible(line)}")
     if problems:
-        raise BenchError("\n".join(problems))
+        raise BenchError(*problems)
 
 
 @config_app.command("show")
@@ -137,11 +147,20 @@ def config_show(config: ConfigArgument, changes: SetOption = None) -> None:
 
 
 @config_app.command("schema")
-def config_schema() -> None:
-    """JSON Schema of config files, for editors."""
-    from lrelu_bench.config_file import json_schema
+def config_schema(
+    of: Annotated[
+        SchemaOf, typer.Option(help="Whose: a config's, or one of a run's files'.")
+    ] = SchemaOf.CONFIG,
+) -> None:
+    """JSON Schema of config files, for editors, and of what a run writes, for readers."""
+    if of is SchemaOf.CONFIG:
+        from lrelu_bench.config_file import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
+    else:
+        from lrelu_bench.schemas import Written, schema_text
+
+        print(schema_text(cast("Written", of.value)), end="")
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", metavar="KIND")]) -> None:

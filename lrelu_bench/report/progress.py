@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from lrelu_bench.printable import visible
 from lrelu_bench.results import Divergence, EpochRow
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class SteadyConsole(Console):
     """A console whose reader may leave (`| head`): training goes on unheard, and its result is saved."""
 
     def say(self, line: str) -> None:
-        """Print one line as it is: no markup, no colours, no wrapping."""
-        self.out(line, highlight=False)
+        """Print one line as it is: no markup, no colours, no wrapping, and nothing in it that acts."""
+        self.out(visible(line), highlight=False)
 
     def on_broken_pipe(self) -> None:
         """Send the rest nowhere, where Rich would end the program."""
