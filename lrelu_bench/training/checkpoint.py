@@ -12,6 +12,7 @@ import torch
 
 from lrelu_bench.atomic_file import replacing
 from lrelu_bench.checkpoint_header import DIGEST_CHARACTERS, MAGIC, About, DamagedError
+from lrelu_bench.errors import BenchError
 
 State = dict[str, Any]
 """Tensors and plain values in dicts, lists and tuples."""
@@ -54,7 +55,10 @@ def save(path: Path, about: About, state: State) -> None:
 
 
 def load(path: Path) -> State:
-    """The state in a checkpoint, on the CPU; raises `DamagedError` where a bit of it has changed."""
+    """The state in a checkpoint, on the CPU; raises `DamagedError` where a bit of it has changed.
+
+    Raises `BenchError` where it is whole, and this torch cannot read it.
+    """
     try:
         with path.open("rb") as file:
             first = file.readline(len(MAGIC) + DIGEST_CHARACTERS + 1)
@@ -72,7 +76,10 @@ def load(path: Path) -> State:
     # What another release of torch makes of it is no closed list.
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DamagedError(f"this torch {torch.__version__} cannot read it ({first_line})") from error
+        raise BenchError(
+            f"{path}: this torch {torch.__version__} cannot read it ({first_line}); go on with the release "
+            "that environment.json names, or delete the file to begin anew"
+        ) from error
     return state
 
 
