@@ -206,7 +206,8 @@ class _Training:
                 after = _after_diverging(unit)
                 console.say(f"seed {unit.seed}: diverged in epoch {result.diverged_in}; {after}")
             self._finished(unit.seed, result)
-        if stop.asked:
+        # Where the last run was finished in the same moment, nothing was stopped.
+        if stop.asked and self.left:
             self._say_stopped(units, stop)
             raise SystemExit(stop.exit_code)
 

@@ -17,7 +17,7 @@ from test_training import CPU, Silent, experiment
 from tiny_net import tiny_net
 from torch import nn
 
-from lrelu_bench import continuing, environment, plan, runner, session
+from lrelu_bench import continuing, environment, plan, runner, session, weights_file
 from lrelu_bench.checkpoint_header import About, DamagedError, in_order
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
@@ -296,6 +296,18 @@ def test_code_that_changed_is_refused_and_force_begins_anew(call, tmp_path, monk
     assert "going on" not in out
     (result,) = tmp_path.glob("out/*/seed-0/result.json")
     assert json.loads(result.read_text())["resumed"] == []
+
+
+def test_asked_to_stop_when_all_is_done_already_it_ends_as_ever(call, monkeypatch):
+    write = weights_file.write
+
+    def pressed(path, weights):
+        write(path, weights)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(weights_file, "write", pressed)
+    code, out, _ = call(*COMMAND)
+    assert (code, "to go on" in out, "Best epoch" in out) == (0, False, True)
 
 
 def test_force_goes_on_with_what_it_had_begun(call, tmp_path, monkeypatch):
