@@ -254,10 +254,11 @@ def test_autocast_changes_no_pixel():
 def test_coefficients_are_pillows_and_exact_in_half_precision():
     box = torch.tensor([[400.0], [37.0]], dtype=torch.float64)
     scaled, zero = torch.full_like(box, 48), torch.zeros_like(box)
-    upper, lower = batched._filters(box, scaled, zero, zero, zero > 0, 48, 400).chunk(2, dim=2)
+    filters = batched._filters(box, scaled, zero, zero, zero > 0, 48, 400, 20, torch.float32)
+    upper, lower = filters.chunk(2, dim=2)
     assert min(upper.min(), lower.min()) >= 0
     assert max(upper.max(), lower.max()) <= 2**11
-    assert all(torch.equal(half.half().int(), half) for half in (upper, lower))
+    assert all(torch.equal(half.half().float(), half) for half in (upper, lower))
     counts = (upper.long() << 11) + lower.long()
     # Each is rounded by itself, so that their sum may miss by half a count apiece.
     assert ((counts.sum(-1) - 2**22).abs() <= 20).all()
