@@ -1,5 +1,6 @@
 """What a run ran on and with: versions, hardware, commit."""
 
+import hashlib
 import math
 import os
 import platform
@@ -74,6 +75,23 @@ def source_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changes else "")
+
+
+_DECIDES_NO_NUMBER = ("cli", "configs", "doctor", "evidence", "export", "leaderboard", "reference", "report")
+
+
+@cache
+def code_digest() -> str:
+    """Twelve hex digits of the package's source, as far as it can decide a run's numbers.
+
+    Read once per process: a file changed while a run trains is not what it ran.
+    """
+    package, found = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in _DECIDES_NO_NUMBER:
+            found.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _git(where: Path, *arguments: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -81,3 +82,22 @@ def holder_of(lock_file: Path) -> str:
         return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def is_held(lock_file: Path) -> bool:
+    """Whether a process holds the lock now; False where there is no such file or the system cannot be asked.
+
+    Nothing is written. A process that asks for the lock in the same instant may have to ask again.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with lock_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -43,17 +43,35 @@ def plan(experiment: Experiment, compute: Compute) -> Plan:
     train, valid = expected_counts(experiment)
     net = build_net(experiment)
     weights = sum(p.numel() for p in net.parameters())
-    # fp32: weight, moments (one or two), Lookahead's copy, each again in the last good state; and gradient.
-    copies = {"sgd": 5, "adam": 7, "ranger": 9}[recipe.optimizer]
-    kept = saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2) * recipe.batch_size
+    fixed, per_image = _memory(experiment, compute, net)
     return Plan(
         data=_data_sentence(experiment),
         train_images=train,
         valid_images=valid,
         steps_per_epoch=recipe.steps_per_epoch(train),
         parameters=weights,
-        memory_bytes=4 * copies * weights + kept,
+        memory_bytes=fixed + per_image * recipe.batch_size,
     )
+
+
+def _memory(experiment: Experiment, compute: Compute, net: nn.Module) -> tuple[int, int]:
+    """Bytes that training needs whatever the batch, and those for each of its images."""
+    # fp32: weight, moments (one or two), Lookahead's copy, each again in the last good state; and gradient.
+    copies = {"sgd": 5, "adam": 7, "ranger": 9}[experiment.effective_recipe.optimizer]
+    weights = sum(p.numel() for p in net.parameters())
+    return 4 * copies * weights, saved_bytes(net, experiment.size, 4 if compute.precision == "fp32" else 2)
+
+
+def fitting_batch(experiment: Experiment, compute: Compute, free: int) -> int:
+    """A batch size that should fit into `free` bytes: the experiment's, halved at least once.
+
+    The estimate is doubled: it knows neither cuDNN's workspaces nor the gradients of what it counts.
+    """
+    fixed, per_image = _memory(experiment, compute, build_net(experiment))
+    batch = experiment.effective_recipe.batch_size // 2
+    while batch > 1 and 2 * (fixed + per_image * batch) > free:
+        batch //= 2
+    return max(batch, 1)
 
 
 def saved_bytes(net: nn.Module, size: int, item: int) -> int:

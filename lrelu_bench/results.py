@@ -1,38 +1,26 @@
 """Results on disk: one folder per run, a versioned schema, written whole after every epoch.
 
 results/<experiment>/seed-<n>/
-    config.yaml        the resolved config: `lrelu-bench run` accepts it
-    environment.json   versions, hardware, commit, data digest
-    epochs.jsonl       one line per finished epoch
-    result.json        the run's `RunResult`
-    predictions.npz    predicted and true class of every validation image, final epoch; of a complete run
-    last_good.pt       the net's state after the last epoch whose numbers were finite; of a diverged run
-    telemetry.npz      what the activations did: `lrelu_bench.telemetry_file.Telemetry`
+    config.yaml            the resolved config: `lrelu-bench run` accepts it
+    environment.json       versions, hardware, commit, data digest
+    epochs.jsonl           one line per finished epoch
+    result.json            the run's `RunResult`
+    predictions.npz        predicted and true class of every validation image, final epoch; of a complete run
+    telemetry.npz          what the activations did: `lrelu_bench.telemetry_file.Telemetry`
+    weights.safetensors    the net's parameters and buffers after the final epoch; of a complete run
+    last_good.safetensors  the same after the last epoch whose numbers were finite; of a diverged run
 """
 
 import json
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
 
 SCHEMA_VERSION = 1
-FILES = (
-    "config.yaml",
-    "environment.json",
-    "epochs.jsonl",
-    "last_good.pt",
-    "predictions.npz",
-    "result.json",
-    "telemetry.npz",
-)
-"""What a run's folder holds."""
 
 Status = Literal["running", "complete", "diverged"]
 Action = Literal["stop", "rewind"]
@@ -127,6 +115,8 @@ class RunResult:
     schema_version: int = SCHEMA_VERSION
     divergences: list[Divergence] = field(default_factory=list)
     """In the order they happened; results from before this field have none, diverged or not."""
+    resumed: list[int] = field(default_factory=list)
+    """Optimizer steps that were done each time the run was taken up again; none where it ran through."""
 
     @property
     def diverged_in(self) -> int:
@@ -146,85 +136,6 @@ class Run:
     result: RunResult
     folder: Path
     """As the user named it, or as it was found below what the user named."""
-
-
-class RunFolder:
-    """The folder of one run: `<output>/<experiment>/seed-<n>`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def of(cls, output: Path, experiment: str, seed: int) -> Self:
-        """The folder of an experiment's seed."""
-        return cls(output / experiment / f"seed-{seed}")
-
-    def require_writable(self) -> None:
-        """Raises `BenchError` where nothing can be written here: better before a download than after."""
-        probe = self.path / ".writable"
-        # As much as a run writes, generously: a full disk takes an empty file.
-        write_atomically(probe, bytes(1 << 20))
-        probe.unlink()
-
-    def staged(self) -> "RunFolder":
-        """Where a run trains that may only replace the one here once it is finished."""
-        if not self.occupied:
-            return self
-        return RunFolder(self.path.with_name(f"{self.path.name}.new-{os.getpid()}"))
-
-    def take_place_of(self, other: "RunFolder") -> None:
-        """Move a finished run from where it was staged; what was there is gone only after that."""
-        if self.path == other.path:
-            return
-        target = other.path.resolve()
-        old = target.with_name(f"{target.name}.old-{os.getpid()}")
-        target.rename(old)
-        self.path.rename(target)
-        for name in FILES:
-            (old / name).unlink(missing_ok=True)
-        # Whatever else somebody put there is theirs, and goes back.
-        for left in old.iterdir():
-            left.rename(target / left.name)
-        old.rmdir()
-
-    @property
-    def occupied(self) -> bool:
-        """Whether a run is here that is not known to be unfinished."""
-        try:
-            return load_result(self.path).status != "running"
-        except BenchError:
-            return os.path.lexists(self.path / "result.json")
-
-    def start(self, config: str, environment: Mapping[str, Any], result: RunResult) -> None:
-        """Write what is known before the first epoch."""
-        write_atomically(self.path / "config.yaml", config)
-        write_atomically(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
-        self.update([], result)
-
-    def update(self, rows: list[EpochRow], result: RunResult) -> None:
-        """Write the epochs so far and the result as it stands."""
-        write_atomically(self.path / "epochs.jsonl", "".join(_line(row) for row in rows))
-        write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1) + "\n")
-
-    def completed(self, config_digest: str, seed: int) -> RunResult | None:
-        """The finished run already here with the same config and seed, if there is one.
-
-        Raises `BenchError` where a result is here that cannot be read: it may be somebody's only copy.
-        """
-        if not os.path.lexists(self.path / "result.json"):
-            return None
-        result = load_result(self.path)
-        if result.seed != seed:
-            raise BenchError(
-                f"{self.path / 'result.json'}: is of seed {result.seed}, copied here from elsewhere"
-            )
-        return result if result.status != "running" and result.config_digest == config_digest else None
-
-
-def _line(row: EpochRow) -> str:
-    # JSON has no NaN: a loss that is not finite is null.
-    values = {key: value if math.isfinite(value) else None for key, value in asdict(row).items()}
-    return json.dumps(values) + "\n"
 
 
 _CHECKED = (int, float, str, bool)
@@ -294,8 +205,8 @@ def _problem(kind: Any, value: Any) -> str | None:
         return None if value in get_args(kind) else " or ".join(get_args(kind))
     if get_origin(kind) is list:
         (item_kind,) = get_args(kind)
-        name, item_type = ("text", str) if item_kind is str else ("mappings", dict)
-        fits = isinstance(value, list) and all(isinstance(item, item_type) for item in value)
+        name, item_type = {str: ("text", str), int: ("counts", int)}.get(item_kind, ("mappings", dict))
+        fits = isinstance(value, list) and all(type(item) is item_type for item in value)
         return None if fits else f"a list of {name}"
     # `int | None` is int, and None as well.
     allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)

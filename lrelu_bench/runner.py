@@ -1,34 +1,36 @@
 """One experiment with one seed, from config to result."""
 
-import io
+import random
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from lrelu_bench import environment, predictions_file
-from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
+from lrelu_bench import continuing, environment, predictions_file, record, weights_file
+from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.atomic_file import write_atomically
+from lrelu_bench.checkpoint_header import About, DamagedError, in_order
 from lrelu_bench.config import Experiment
-from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.device_loader import DeviceImages, DeviceLoader
 from lrelu_bench.data.loader import Batches, Loader
 from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.predictions_file import Predictions
-from lrelu_bench.results import Divergence, EpochRow, RunFolder, RunResult
+from lrelu_bench.results import Divergence, EpochRow, RunResult
+from lrelu_bench.run_folder import CHECKPOINTS
+from lrelu_bench.stopping import Stop
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
-from lrelu_bench.training import cpu
+from lrelu_bench.training import checkpoint, cpu
 from lrelu_bench.training.captured import captures
+from lrelu_bench.training.checkpoint import State
 from lrelu_bench.training.loop import Fit, Step
 from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.telemetry import TelemetryRecorder
+from lrelu_bench.unit import Unit
 
 
 class Watcher(Protocol):
@@ -47,35 +49,46 @@ class Watcher(Protocol):
         """Called with what a user should know."""
 
 
+CHECKPOINT_MINUTES = 5.0
+"""How long training may be lost in a crash, unless a user says otherwise."""
+
+
 @dataclass(frozen=True)
-class Unit:
-    """One config with one seed on one device: the unit of work."""
+class Saving:
+    """When a run saves its state: after each epoch, every few minutes, and where it is asked to stop."""
 
-    experiment: Experiment
-    seed: int
-    compute: Compute
-    output: Path
-
-    @property
-    def folder(self) -> RunFolder:
-        """Where its result goes."""
-        return RunFolder.of(self.output, self.experiment.slug, self.seed)
+    minutes: float = CHECKPOINT_MINUTES
+    stop: Stop = field(default_factory=Stop)
 
 
-def run(unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None = None) -> RunResult:
-    """Train one unit and write its result folder, whole after every epoch.
+def run(
+    unit: Unit,
+    split: Split,
+    watcher: Watcher,
+    images: DeviceImages | None = None,
+    saving: Saving | None = None,
+) -> RunResult | None:
+    """Train one unit and write its result folder, whole after every epoch; None where it was stopped.
 
-    `images` are the split's on the unit's device, to be prepared there instead of on the CPU. A finished run
-    in that folder stays until the new one is finished.
+    Where the folder holds what an earlier call saved, the run goes on from there, to the same numbers as
+    without a stop. `images` are the split's on the unit's device, to be prepared there instead of on the CPU.
+    A finished run in that folder stays until the new one is finished.
 
-    Raises `BenchError` where the config does not fit the data or the folder cannot be written.
+    Whoever calls holds the folder's lock, if others may train there.
+
+    Raises `BenchError` where the config does not fit the data, what was saved is of another run, or the
+    folder cannot be written.
     """
-    return run_together([unit], split, [watcher], images)[0]
+    return run_together([unit], split, [watcher], images, saving)[0]
 
 
 def run_together(
-    units: Sequence[Unit], split: Split, watchers: Sequence[Watcher], images: DeviceImages | None = None
-) -> list[RunResult]:
+    units: Sequence[Unit],
+    split: Split,
+    watchers: Sequence[Watcher],
+    images: DeviceImages | None = None,
+    saving: Saving | None = None,
+) -> list[RunResult | None]:
     """`run` for several units of one device at once: a step of each in turn.
 
     On a GPU each has a stream of its own, so that the device works on several steps at a time. Each unit's
@@ -88,14 +101,15 @@ def run_together(
         torch.cuda.synchronize()
     else:
         cpu.prepare()
+    saving = saving or Saving()
     running = {
         place: (
             _stream_of(place) if on_gpu and len(units) > 1 else None,
-            _in_steps(unit, split, watchers[place], images, len(units)),
+            _Run(unit, split, watchers[place], images, len(units), saving).in_steps(),
         )
         for place, unit in enumerate(units)
     }
-    results: dict[int, RunResult] = {}
+    results: dict[int, RunResult | None] = {}
     while running:
         for place, (stream, steps) in list(running.items()):
             with torch.cuda.stream(stream):
@@ -113,62 +127,151 @@ def _stream_of(place: int) -> torch.cuda.Stream:
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
-def _in_steps(
-    unit: Unit, split: Split, watcher: Watcher, images: DeviceImages | None, at_once: int
-) -> Generator[None, None, RunResult]:
-    """A run that hands over after each step."""
-    started = time.perf_counter()
-    experiment, recipe, folder = unit.experiment, unit.experiment.effective_recipe, unit.folder.staged()
-    torch.manual_seed(unit.seed)
-    net = build_net(experiment)
-    loader = build_loader(unit, split, images)
-    result = _first_result(unit, split, net)
-    folder.start(
-        dump_experiment(experiment.model_copy(update={"seeds": (unit.seed,)})),
-        _environment(unit, loader, at_once),
-        result,
-    )
-    telemetry = TelemetryRecorder(net, loader.steps_per_epoch, experiment.epochs)
-    fit = Fit(
-        net=net,
-        loader=loader,
-        recipe=recipe,
-        compute=unit.compute,
-        seed=unit.seed,
-        on_step=watcher.step,
-        on_note=watcher.note,
-        activation=experiment.activation,
-        max_rewinds=experiment.effective_max_rewinds,
-        telemetry=telemetry,
-    )
-    rows: list[EpochRow] = []
-    for event in fit.in_steps(experiment.epochs):
-        if event is None:
-            yield
-            continue
-        if isinstance(event, EpochRow):
-            rows.append(event)
-            result = _after_epoch(result, rows)
+class _Run:
+    """One unit's training, and what of it is on disk."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        split: Split,
+        watcher: Watcher,
+        images: DeviceImages | None,
+        at_once: int,
+        saving: Saving,
+    ) -> None:
+        self.unit, self.split, self.watcher = unit, split, watcher
+        self.images, self.at_once, self.saving = images, at_once, saving
+        self.folder = unit.folder.place()
+        self.identity = continuing.identity(unit, split.source.digest)
+
+    def in_steps(self) -> Generator[None, None, RunResult | None]:
+        """Hands over after each step; returns the result, or None where it was stopped."""
+        continuing.require_same(self.folder, self.identity)
+        unit, experiment = self.unit, self.unit.experiment
+        self._started = time.perf_counter()
+        # numpy's and Python's as well: a user's activation may draw from any.
+        torch.manual_seed(unit.seed)
+        np.random.seed(unit.seed % 2**32)
+        random.seed(unit.seed)
+        net = build_net(experiment)
+        self.net, self.loader = net, build_loader(unit, self.split, self.images)
+        self.telemetry = TelemetryRecorder(net, self.loader.steps_per_epoch, experiment.epochs)
+        self.fit = Fit(
+            net=net,
+            loader=self.loader,
+            recipe=experiment.effective_recipe,
+            compute=unit.compute,
+            seed=unit.seed,
+            on_step=self.watcher.step,
+            on_note=self.watcher.note,
+            activation=experiment.activation,
+            max_rewinds=experiment.effective_max_rewinds,
+            telemetry=self.telemetry,
+        )
+        saved = self._begin()
+        for event in self.fit.in_steps(experiment.epochs, saved and saved["fit"]):
+            if event is not None:
+                self._write(event)
+                if self.result.status != "running":
+                    break
+            if self.saving.stop.asked or event is not None or self._due():
+                self._save()
+            if self.saving.stop.asked:
+                return None
+            if event is None:
+                yield
+        self.folder.finish()
+        if self.folder.path != unit.folder.path:
+            unit.folder.replace()
+        return self.result
+
+    def _begin(self) -> State | None:
+        """Make the folder ready; gives the saved state that the run goes on from, if there is one."""
+        about, state = self._saved()
+        first = record.first_result(self.unit, self.split, self.net)
+        now = _environment(self.unit, self.loader, self.at_once)
+        if about is None or state is None:
+            self.folder.clear()
+            self.rows: list[EpochRow] = []
+            self.result, self._number = first, 0
         else:
-            result = replace(result, divergences=[*result.divergences, event])
-        result = _so_far(result, time.perf_counter() - started, unit.compute)
-        if result.status == "complete":
-            packed = _predictions(fit.predictions, split).packed()
+            self.rows = [EpochRow(**row) for row in state["rows"]]
+            steps = about.epoch * self.loader.steps_per_epoch + about.step
+            self.result = record.read_result(state["result"], resumed=steps)
+            self._number = about.number
+            now = continuing.with_earlier(self.folder.path, now)
+            self.watcher.note(f"going on from what was saved, {about.where}")
+            if moved := continuing.other_hardware(now):
+                self.watcher.note(moved)
+        self._wall_before = self.result.wall_seconds
+        config = continuing.config_text(self.unit.experiment, self.unit.seed)
+        self.folder.start(config, now, self.rows, self.result)
+        self._saved_at = time.perf_counter()
+        return state
+
+    def _saved(self) -> tuple[About, State] | tuple[None, None]:
+        """The newest state in the folder that is whole."""
+        found, problems = in_order(self.folder.path)
+        whole = None
+        for path, about in found:
+            try:
+                whole = about, checkpoint.load(path)
+                break
+            except DamagedError as error:
+                problems.append(f"{path}: {error}")
+        for problem in problems:
+            self.watcher.note(f"{problem}; {'an older one is whole' if whole else 'the run begins anew'}")
+        return whole or (None, None)
+
+    def _due(self) -> bool:
+        return time.perf_counter() - self._saved_at >= 60 * self.saving.minutes
+
+    def _save(self) -> None:
+        self._number += 1
+        place = self.fit.place
+        about = About(self._number, place.epoch, place.step, self.identity)
+        self.result = self._so_far()
+        state = {
+            "fit": self.fit.state(),
+            "rows": [asdict(row) for row in self.rows],
+            "result": asdict(self.result),
+        }
+        checkpoint.save(self.folder.path / CHECKPOINTS[self._number % 2], about, state)
+        self._saved_at = time.perf_counter()
+
+    def _so_far(self) -> RunResult:
+        """The result with what the run has used until now."""
+        return replace(
+            self.result,
+            wall_seconds=self._wall_before + time.perf_counter() - self._started,
+            peak_memory_bytes=max(self.result.peak_memory_bytes or 0, _peak_memory(self.unit.compute)),
+        )
+
+    def _write(self, event: EpochRow | Divergence) -> None:
+        """Bring the folder up to an epoch that ended or broke."""
+        folder, telemetry = self.folder, self.telemetry
+        if isinstance(event, EpochRow):
+            self.rows.append(event)
+            self.result = record.after_epoch(self.result, self.rows)
+        else:
+            self.result = replace(self.result, divergences=[*self.result.divergences, event])
+        self.result = record.finished_where_done(self._so_far())
+        if self.result.status == "complete":
+            packed = _predictions(self.fit.predictions, self.split).packed()
             write_atomically(folder.path / predictions_file.FILE, packed)
-        elif result.status == "diverged":
-            write_atomically(folder.path / "last_good.pt", _saved(fit.last_good.weights))
+            weights_file.write(folder.path / weights_file.FINAL, self.net.state_dict())
+        elif self.result.status == "diverged":
+            weights_file.write(folder.path / weights_file.LAST_GOOD, self.fit.last_good.weights)
         if isinstance(event, Divergence) and event.action == "rewind":
-            telemetry.truncate(event.last_good_epoch * loader.steps_per_epoch)
+            telemetry.truncate(event.last_good_epoch * self.loader.steps_per_epoch)
         else:
             seen = telemetry.after_epoch() if isinstance(event, EpochRow) else telemetry.so_far()
             write_atomically(folder.path / TELEMETRY, seen.packed())
-        folder.update(rows, result)
+        folder.update(self.rows, self.result)
         if isinstance(event, EpochRow):
-            watcher.epoch(event, experiment.epochs)
+            self.watcher.epoch(event, self.unit.experiment.epochs)
         else:
-            watcher.divergence(event)
-    folder.take_place_of(unit.folder)
-    return result
+            self.watcher.divergence(event)
 
 
 def build_net(experiment: Experiment) -> torch.nn.Sequential:
@@ -194,77 +297,6 @@ def build_loader(unit: Unit, split: Split, images: DeviceImages | None = None) -
     return Loader(split, recipe, size, unit.seed, workers, pin=on_gpu)
 
 
-def _first_result(unit: Unit, split: Split, net: torch.nn.Module) -> RunResult:
-    experiment, recipe = unit.experiment, unit.experiment.effective_recipe
-    return RunResult(
-        status="running",
-        experiment=experiment.slug,
-        config_digest=experiment.digest,
-        seed=unit.seed,
-        dataset=experiment.dataset,
-        version=experiment.version,
-        source=experiment.effective_source,
-        subset=experiment.subset,
-        size=experiment.size,
-        epochs=experiment.epochs,
-        arch=experiment.arch,
-        activation=experiment.activation.resolved().model_dump(mode="json", exclude_none=True),
-        protocol=experiment.protocol,
-        protocol_label=experiment.protocol_label,
-        deviations=experiment.deviations(),
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        precision=unit.compute.precision,
-        device=_device_name(unit.compute),
-        parameters=sum(p.numel() for p in net.parameters()),
-        activation_parameters=activation_parameter_count(net),
-        train_images=len(split.train),
-        valid_images=len(split.valid),
-        data_digest=split.source.digest,
-        data_official=split.source.official,
-        epochs_done=0,
-        final_accuracy=None,
-        best_accuracy=None,
-        best_epoch=None,
-        wall_seconds=0.0,
-        images_per_second=None,
-        peak_memory_bytes=None,
-        commit=environment.source_commit(),
-        started=_now(),
-        finished=None,
-    )
-
-
-def _after_epoch(result: RunResult, rows: list[EpochRow]) -> RunResult:
-    last, best = rows[-1], max(rows, key=lambda row: row.accuracy)
-    seconds = sum(row.train_seconds for row in rows)
-    images = sum(row.train_seconds * row.images_per_second for row in rows)
-    return replace(
-        result,
-        epochs_done=last.epoch,
-        final_accuracy=last.accuracy,
-        best_accuracy=best.accuracy,
-        best_epoch=best.epoch,
-        images_per_second=images / seconds,
-    )
-
-
-def _so_far(result: RunResult, wall_seconds: float, compute: Compute) -> RunResult:
-    """`result` with what the run has used so far; finished where the run is."""
-    result = replace(result, wall_seconds=wall_seconds, peak_memory_bytes=_peak_memory(compute))
-    if any(divergence.action == "stop" for divergence in result.divergences):
-        return replace(result, status="diverged", finished=_now())
-    done = result.epochs_done == result.epochs
-    return replace(result, status="complete", finished=_now()) if done else result
-
-
-def _saved(weights: dict[str, torch.Tensor]) -> bytes:
-    """A net's state as `torch.load(..., weights_only=True)` reads it."""
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    return buffer.getvalue()
-
-
 def _predictions(predicted: np.ndarray, split: Split) -> Predictions:
     labels = split.source.labels[split.valid].astype(np.uint8)
     return Predictions(predicted, labels, split.source.names[split.valid])
@@ -282,14 +314,6 @@ def _environment(unit: Unit, loader: Batches, at_once: int) -> dict[str, Any]:
     }
 
 
-def _device_name(compute: Compute) -> str:
-    return (
-        torch.cuda.get_device_name(compute.device)
-        if compute.device.type == "cuda"
-        else environment.cpu_name()
-    )
-
-
 def _peak_memory(compute: Compute) -> int:
     """Peak memory, bytes: allocated on the GPU where one trains, images there included; else resident.
 
@@ -297,7 +321,3 @@ def _peak_memory(compute: Compute) -> int:
     """
     on_gpu = compute.device.type == "cuda"
     return torch.cuda.max_memory_allocated() if on_gpu else environment.peak_memory_bytes()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -21,9 +21,10 @@ from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import open_split
 from lrelu_bench.data.device_loader import DeviceImages
 from lrelu_bench.data.loader import Batch, Batches
-from lrelu_bench.runner import Unit, build_loader
+from lrelu_bench.runner import build_loader
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training.precision import choose_compute
+from lrelu_bench.unit import Unit
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ from lrelu_bench.config import Experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, open_split
 from lrelu_bench.data.device_loader import DeviceImages
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.training import cpu
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
+from lrelu_bench.unit import Unit
 
 
 def block_of(experiment: Experiment, compute: Compute, steps: int) -> Fit:

@@ -20,7 +20,7 @@ from lrelu_bench.data.splits import split_indices
 from lrelu_bench.errors import BenchError
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.results import Divergence, EpochRow
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.training import loop
 from lrelu_bench.training.captured import WARM_STEPS, captures
 from lrelu_bench.training.loop import Fit
@@ -29,6 +29,7 @@ from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.scheduled import DeviceSchedule
 from lrelu_bench.training.schedules import SCHEDULES
 from lrelu_bench.training.telemetry import TelemetryRecorder
+from lrelu_bench.unit import Unit
 
 CUDA = torch.device("cuda")
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from tiny_archive import tiny_archive, tiny_members, write_members, write_tiny_a
 
 from lrelu_bench import cli
 from lrelu_bench.data import archives, catalog
+from lrelu_bench.training.step import EagerStepper
 
 ROOT = Path(__file__).parents[1]
 TINY = ("--set", "size=32", "--set", "batch_size=4", "--set", "subset=1", "--device", "cpu")
@@ -101,8 +103,8 @@ def test_a_diverged_run_says_where_what_and_what_to_do(call):
     (line,) = re.findall(r"^seed 0: diverged in epoch .+", out, re.M)
     assert re.fullmatch(
         r"seed 0: diverged in epoch \d; it counts as a run, and the last good weights are in "
-        r"out/\S+/seed-0/last_good\.pt; for another outcome lower lr or lower activation\.lr_mult or "
-        r"set activation\.bounds or set on_divergence=rewind",
+        r"out/\S+/seed-0/last_good\.safetensors; for another outcome lower lr or lower "
+        r"activation\.lr_mult or set activation\.bounds or set on_divergence=rewind",
         line,
     )
 
@@ -210,11 +212,9 @@ def test_a_forced_run_that_is_interrupted_loses_nothing(call, tmp_path, monkeypa
         assert call(*command, "--force")[0] == 130
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert call("compare", "out", "--format", "json")[0] == 0
-    for staged in folder.parent.glob("seed-0.new-*"):
-        shutil.rmtree(staged)
     (folder / "notes.txt").write_text("mine")
     assert call(*command, "--force")[0] == 0
-    assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".seed-0.lock", "seed-0"]
     assert (folder / "notes.txt").read_text() == "mine"
     assert json.loads(before["result.json"]) != json.loads((folder / "result.json").read_text())
 
@@ -380,11 +380,28 @@ def test_an_imported_archive_is_listed_and_verified(call, tmp_path, tiny_woof):
 
 
 def test_ctrl_c_says_how_to_go_on(call, monkeypatch):
-    monkeypatch.setattr("lrelu_bench.training.loop.Fit.in_steps", interrupted)
-    code, out, err = call("run", "quickstart", *TINY)
-    assert code == 130
-    assert "the same command trains it anew" in out
-    assert "Traceback" not in out + err
+    step = EagerStepper.step
+
+    def pressed(self, number, pixels, labels):
+        step(self, number, pixels, labels)
+        if number == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    command = ("run", "quickstart", *TINY, "--set", "epochs=2", "--seeds", "0-1", "--output", "my results")
+    with monkeypatch.context() as patch:
+        patch.setattr(EagerStepper, "step", pressed)
+        code, out, err = call(*command)
+    assert (code, err) == (130, "")
+    assert "seed 0: stopped and saved, epoch 1, after step 2" in out
+    assert out.splitlines()[-1].startswith("stopped; to go on: lrelu-bench run quickstart --set size=32")
+    assert out.endswith("--output 'my results'\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    code, out, err = call(*command, "--dry-run")
+    assert "seed 0       to go on: epoch 1, after step 2" in out
+    assert "seed 1       to be trained" in out
+    code, out, err = call(*command)
+    assert (code, err) == (0, "")
+    assert "going on from what was saved, epoch 1, after step 2" in out
 
 
 def test_the_readme_names_the_commands_there_are():

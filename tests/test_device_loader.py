@@ -17,8 +17,9 @@ from lrelu_bench.data.loader import Loader
 from lrelu_bench.data.transforms import CROPS, random_crops
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.results import load_epochs
-from lrelu_bench.runner import Unit, build_loader
+from lrelu_bench.runner import build_loader
 from lrelu_bench.training.precision import Compute, choose_compute
+from lrelu_bench.unit import Unit
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_net import tiny_net
 from torch import nn
 
@@ -17,11 +18,13 @@ from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.report.progress import divergence_line
-from lrelu_bench.results import Divergence, EpochRow, RunFolder, load_epochs, load_result
-from lrelu_bench.runner import Unit, build_loader
+from lrelu_bench.results import Divergence, EpochRow, load_epochs, load_result
+from lrelu_bench.run_folder import RunFolder
+from lrelu_bench.runner import build_loader
 from lrelu_bench.training.divergence import FiniteGuard
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
+from lrelu_bench.unit import Unit
 
 CPU = Compute(torch.device("cpu"), "fp32")
 NAN, INF = math.nan, math.inf
@@ -349,7 +352,7 @@ def test_a_rewound_run_is_complete_and_says_how_often(split, tmp_path, monkeypat
     ]
     assert [row.epoch for row in load_epochs(path)] == [1, 2, 3, 4]
     assert events == [load_epochs(path)[0], divergence, *load_epochs(path)[1:]]
-    assert not (path / "last_good.pt").exists()
+    assert not (path / "last_good.safetensors").exists()
     assert (path / "predictions.npz").exists()
 
 
@@ -358,13 +361,13 @@ def test_a_diverged_run_keeps_its_last_good_weights(split, tmp_path, monkeypatch
     assert (result.status, result.epochs_done, result.diverged_in) == ("diverged", 1, 2)
     assert result.final_accuracy == load_epochs(path)[0].accuracy
     assert load_result(path) == result
-    weights = torch.load(path / "last_good.pt", weights_only=True)
+    weights = load_file(path / "last_good.safetensors")
     assert weights.keys() == tiny_net(Activation(name="learned_relu")).state_dict().keys()
     assert all(value.isfinite().all() for value in weights.values())
     # Trained again to the end, the folder keeps nothing of it.
     result, path, _ = run(split, tmp_path, monkeypatch)
     assert result.status == "complete"
-    assert not (path / "last_good.pt").exists()
+    assert not (path / "last_good.safetensors").exists()
     assert RunFolder(path).completed(result.config_digest, 0) == result
 
 

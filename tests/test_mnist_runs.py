@@ -10,9 +10,10 @@ from tiny_mnist import pixels, write_tiny_mnist
 from lrelu_bench.config import Experiment
 from lrelu_bench.data import mnist
 from lrelu_bench.data.datasets import open_split
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
+from lrelu_bench.unit import Unit
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

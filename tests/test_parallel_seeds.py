@@ -16,10 +16,10 @@ from lrelu_bench.data.device_loader import DeviceImages
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.results import load_epochs
-from lrelu_bench.runner import Unit
 from lrelu_bench.telemetry_file import Telemetry
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
+from lrelu_bench.unit import Unit
 
 
 @pytest.fixture(scope="module")

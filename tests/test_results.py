@@ -8,14 +8,15 @@ from run_results import ONE, save
 
 from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import Divergence, EpochRow, RunFolder, load_epochs, load_result
+from lrelu_bench.results import Divergence, EpochRow, load_epochs, load_result
+from lrelu_bench.run_folder import RunFolder
 
 EPOCH = EpochRow(1, 2.1, 1.9, 0.31, 155, 1e-3, 60.0, 5.0, 200.0)
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
     folder = RunFolder.of(tmp_path, "woof", 0)
-    folder.start("dataset: imagewoof\n", {"torch": "2"}, replace(ONE, status="running"))
+    folder.start("dataset: imagewoof\n", {"torch": "2"}, [], replace(ONE, status="running"))
     folder.update([EPOCH], ONE)
     assert load_result(folder.path) == ONE
     assert load_epochs(folder.path) == [EPOCH]
@@ -34,7 +35,6 @@ def test_what_is_written_is_what_is_read(tmp_path):
         ("complete", ONE.config_digest, True),
         ("diverged", ONE.config_digest, True),
         ("running", ONE.config_digest, False),
-        ("complete", "another", False),
     ],
 )
 def test_a_finished_run_of_the_same_config_is_found(tmp_path, status, digest, found):
@@ -42,6 +42,13 @@ def test_a_finished_run_of_the_same_config_is_found(tmp_path, status, digest, fo
     assert folder.completed(digest, ONE.seed) is None
     save(tmp_path, replace(ONE, status=status))
     assert (folder.completed(digest, ONE.seed) is not None) is found
+
+
+def test_a_finished_run_of_another_config_is_somebodys(tmp_path):
+    folder = RunFolder.of(tmp_path, ONE.experiment, ONE.seed)
+    save(tmp_path, ONE)
+    with pytest.raises(BenchError, match="is of another config"):
+        folder.completed("another", ONE.seed)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +151,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lrelu_bench.results.os.fsync", full)
+    monkeypatch.setattr("lrelu_bench.atomic_file.os.fsync", full)
     with pytest.raises(BenchError, match="No space left on device"):
         write_atomically(path, "new")
     assert path.read_text() == "old"

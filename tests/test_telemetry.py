@@ -14,11 +14,12 @@ from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.models import xresnet
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.telemetry_file import EDGES, Telemetry
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import Compute
 from lrelu_bench.training.telemetry import ELEMENTS, TelemetryRecorder, sampled_steps
+from lrelu_bench.unit import Unit
 
 CAPPED = {"name": "learned_relu", "leak": 0.1, "sub": 0.25, "maxv": 0.25}
 

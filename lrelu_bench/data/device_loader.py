@@ -65,11 +65,11 @@ class DeviceLoader(Batches):
         super().__init__(images.split, recipe, size, seed)
         self.images = images
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """One shuffled, augmented epoch (0-based); the same for the same seed and epoch."""
+    def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """One epoch, as `Batches` says."""
         order, crops = self._drawn(epoch)
         transform = batched.training(self.recipe.crop, self.images.places(order), crops, self.size)
-        return self._made(order, self._train_bounds(), transform)
+        return self._made(order, self._train_bounds()[start:], transform)
 
     def valid_batches(self) -> Iterator[Batch]:
         """The validation set in order, in batches twice the training size."""
@@ -85,6 +85,8 @@ class DeviceLoader(Batches):
             for values in (transform.table, self.split.source.labels[order])
         )
         batches = list(pairwise(bounds))
+        if not batches:
+            return
         at_once = max(1, _TOGETHER // (bounds[1] - bounds[0]))
         for i in range(0, len(batches), at_once):
             group = batches[i : i + at_once]

@@ -45,8 +45,11 @@ class Batches(ABC):
         return self.recipe.steps_per_epoch(len(self.split.train))
 
     @abstractmethod
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """One shuffled, augmented epoch (0-based); the same for the same seed and epoch."""
+    def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """One shuffled, augmented epoch (0-based) from its batch `start` (0-based) on.
+
+        The same for the same seed and epoch.
+        """
 
     @abstractmethod
     def valid_batches(self) -> Iterator[Batch]:
@@ -91,18 +94,19 @@ class Loader(Batches):
         super().__init__(split, recipe, size, seed)
         self.workers, self.pin = workers, pin
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """One shuffled, augmented epoch (0-based); the same for the same seed and epoch."""
+    def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """One epoch, as `Batches` says."""
         (order, crops), source = self._drawn(epoch), self.split.source
+        bounds = self._train_bounds()[start:]
         if crops is None:
-            return self._prefetched(order, self._train_bounds(), lambda i: source.image(order[i]))
+            return self._prefetched(order, bounds, lambda i: source.image(order[i]))
         drawn, crop = crops, CROPS[self.recipe.crop]
 
         def transform(position: int) -> np.ndarray:
             pixels = crop(source.image(order[position]), drawn.box(position), self.size)
             return pixels[:, ::-1] if drawn.flip[position] else pixels
 
-        return self._prefetched(order, self._train_bounds(), transform)
+        return self._prefetched(order, bounds, transform)
 
     def valid_batches(self) -> Iterator[Batch]:
         """The validation set in order, in batches twice the training size."""

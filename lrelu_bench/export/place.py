@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from lrelu_bench.errors import BenchError
-from lrelu_bench.results import RunFolder, RunResult
+from lrelu_bench.results import RunResult
+from lrelu_bench.run_folder import RunFolder
 
 NOTE = "lrelu-bench-export.json"
 FORMAT = 1

@@ -1,16 +1,11 @@
-"""The guard against blow-outs: what stopped being finite first, and the way back to where all was well."""
+"""The guard against blow-outs: what stopped being finite first."""
 
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lrelu_bench.activations.base import learned_activations
-from lrelu_bench.results import Divergence
-from lrelu_bench.training.activation_control import ActivationControl
-from lrelu_bench.training.optim import ACTIVATION_GROUP, Lookahead
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,15 @@ class FiniteGuard:
         self._finite.fill_(True)
         self._steps.zero_()
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was counted in this epoch, not copied."""
+        return {"finite": self._finite, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go to a state of `state_dict`, copied."""
+        self._finite.copy_(state["finite"])
+        self._steps.copy_(state["steps"])
+
     @torch.no_grad()
     def after_step(self, loss: Tensor) -> None:
         """To be called after each optimizer step, before projection, which would hide an infinite value."""
@@ -90,84 +94,3 @@ class FiniteGuard:
             return Culprit(loss + 1, "loss")
         layer, _, _ = self._names[self._parameters + norms.index(min(norms))]
         return Culprit(loss + 1, "loss", layer)
-
-
-class LastGood:
-    """The state at the end of the last epoch whose numbers were finite, kept in memory beside the net.
-
-    Args:
-        net, optimizer, lookahead, scaler, control: everything that a training step changes.
-        max_rewinds: how often in the run to go back instead of stopping.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        lookahead: Lookahead | None,
-        scaler: torch.amp.GradScaler,
-        control: ActivationControl,
-        max_rewinds: int,
-    ) -> None:
-        self._parts: dict[str, Any] = {
-            "net": net,
-            "optimizer": optimizer,
-            "scaler": scaler,
-            "control": control,
-        }
-        if lookahead is not None:
-            self._parts["lookahead"] = lookahead
-        self._optimizer = optimizer
-        self._rewinds_left = max_rewinds
-        self.keep(0)
-
-    def keep(self, epoch: int) -> None:
-        """Take the state as it is now, after `epoch` epochs, as the last good one."""
-        self.epoch = epoch
-        self._state = {name: deepcopy(part.state_dict()) for name, part in self._parts.items()}
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The net's parameters and buffers in that state, on the CPU."""
-        return {name: tensor.cpu() for name, tensor in self._state["net"].items()}
-
-    def answer(self, culprit: Culprit, epoch: int, steps_before: int) -> Divergence:
-        """Rewind where that may help and is allowed, or leave it; and say what was done.
-
-        The next try meets the same batches in the same order, so that a seed still decides a run: what
-        differs is the activations' learning rate, halved once more each time and from then on. Where they
-        were frozen already that changes nothing, and the run stops.
-
-        Args:
-            culprit: what broke.
-            epoch: the epoch it broke in, from 1.
-            steps_before: optimizer steps of the run before that epoch.
-        """
-        learns = any(group["name"] == ACTIVATION_GROUP for group in self._optimizer.param_groups)
-        rewinds = learns and self._rewinds_left > 0 and not self._state["control"]["frozen"]
-        multiple = self._rewind() if rewinds else None
-        return Divergence(
-            epoch=epoch,
-            step=steps_before + culprit.step,
-            parameter=culprit.parameter,
-            layer=culprit.layer,
-            depth=culprit.depth,
-            last_good_epoch=self.epoch,
-            action="rewind" if rewinds else "stop",
-            activation_lr_mult=multiple,
-        )
-
-    def _rewind(self) -> float:
-        self._rewinds_left -= 1
-        # Of the state that broke, not of the one gone back to: twice back there is a quarter.
-        halved: float = self._activation_group["lr_mult"] / 2
-        for name, part in self._parts.items():
-            # Copied again, because torch's optimizers would go on working in the tensors they are given.
-            part.load_state_dict(deepcopy(self._state[name]))
-        self._activation_group["lr_mult"] = halved
-        return halved
-
-    @property
-    def _activation_group(self) -> dict[str, Any]:
-        groups: list[dict[str, Any]] = self._optimizer.param_groups
-        return next(group for group in groups if group["name"] == ACTIVATION_GROUP)

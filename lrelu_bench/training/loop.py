@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from lrelu_bench.protocols import Recipe
 from lrelu_bench.results import Divergence, EpochRow
 from lrelu_bench.training.activation_control import ActivationControl
 from lrelu_bench.training.captured import CapturedStepper, CudaGraphs, captures
+from lrelu_bench.training.checkpoint import random_state, set_random_state
 from lrelu_bench.training.compiled import compiled
-from lrelu_bench.training.divergence import Culprit, FiniteGuard, LastGood
+from lrelu_bench.training.divergence import Culprit, FiniteGuard
+from lrelu_bench.training.last_good import LastGood
 from lrelu_bench.training.late_reading import LateReading
 from lrelu_bench.training.objective import Mix, Objective, draw_mixes
 from lrelu_bench.training.optim import build_optimizer
@@ -54,6 +57,20 @@ class Trained:
 
 
 @dataclass
+class Place:
+    """Where in the shuffled epochs a run stands."""
+
+    epoch: int = 0
+    """Epochs done, validation included."""
+    step: int = 0
+    """Optimizer steps done of the next."""
+    images: int = 0
+    """Trained on in those steps."""
+    seconds: float = 0.0
+    """Spent on them."""
+
+
+@dataclass
 class Fit:
     """One training run in progress; iterate `epochs()` and read `predictions` at the end."""
 
@@ -75,8 +92,12 @@ class Fit:
     """Least seconds between two calls of `on_step`."""
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     """Predicted class of every validation image at the last finished epoch, uint8."""
+    place: Place = field(default_factory=Place)
+    """Where the run stands."""
     last_good: LastGood = field(init=False)
     """The state after the last epoch whose numbers were finite; there once `epochs` has begun."""
+    _epoch_so_far: tuple[torch.Tensor, dict[str, torch.Tensor]] | None = field(default=None, init=False)
+    """Of an epoch that a state is in the middle of: the sum of its losses, and what its guard counted."""
 
     def __post_init__(self) -> None:
         self.objective = Objective(self.recipe, self.compute, self.loader.split.source.channels)
@@ -89,28 +110,35 @@ class Fit:
         """
         return (event for event in self.in_steps(count) if event is not None)
 
-    def in_steps(self, count: int) -> Iterator[EpochRow | Divergence | None]:
-        """`epochs`, and None after each step and each batch of validation: others may have a turn."""
+    def in_steps(
+        self, count: int, state: dict[str, Any] | None = None
+    ) -> Iterator[EpochRow | Divergence | None]:
+        """`epochs`, and None after each step and each batch of validation: others may have a turn.
+
+        Whenever something has come, `state()` is what a later call goes on from, to the same numbers.
+        """
         self._begin(count)
-        steps, epoch = self.loader.steps_per_epoch, 0
-        while epoch < count:
-            trained = yield from self._train_epoch(epoch, count)
+        if state is not None:
+            self._load(state)
+        steps, place = self.loader.steps_per_epoch, self.place
+        while place.epoch < count:
+            trained = yield from self._train_epoch(count)
             culprit, started = self._guard.culprit(), time.perf_counter()
             if culprit is None:
                 valid_loss, correct = yield from self.validate()
                 if not math.isfinite(trained.loss + valid_loss):
                     culprit = Culprit(steps, "valid_loss" if math.isfinite(trained.loss) else "loss")
             if culprit is not None:
-                divergence = self.last_good.answer(culprit, epoch + 1, epoch * steps)
+                divergence = self.last_good.answer(culprit, place.epoch + 1, place.epoch * steps)
+                if divergence.action == "rewind":
+                    self._stepper.state_replaced()
+                    self._go_to(self.last_good.epoch)
                 yield divergence
                 if divergence.action == "stop":
                     return
-                self._stepper.state_replaced()
-                epoch = self.last_good.epoch
                 continue
-            epoch += 1
             row = EpochRow(
-                epoch=epoch,
+                epoch=place.epoch + 1,
                 train_loss=trained.loss,
                 valid_loss=valid_loss,
                 accuracy=correct / len(self.loader.split.valid),
@@ -120,9 +148,38 @@ class Fit:
                 valid_seconds=time.perf_counter() - started,
                 images_per_second=trained.images / trained.seconds,
             )
-            if epoch < count:
-                self.last_good.keep(epoch)
+            self._go_to(row.epoch)
+            if row.epoch < count:
+                self.last_good.keep(row.epoch)
             yield row
+
+    def _go_to(self, epoch: int) -> None:
+        self.place.epoch, self.place.step, self.place.images, self.place.seconds = epoch, 0, 0, 0.0
+
+    def state(self) -> dict[str, Any]:
+        """All that the numbers to come depend on, as tensors and plain values; nothing is copied."""
+        return {
+            "parts": {name: part.state_dict() for name, part in self.last_good.parts.items()},
+            "last_good": self.last_good.state_dict(),
+            "place": asdict(self.place),
+            "total": self._stepper.total,
+            "guard": self._guard.state_dict(),
+            "telemetry": None if self.telemetry is None else self.telemetry.state_dict(),
+            "random": random_state(self.compute.device),
+        }
+
+    def _load(self, state: dict[str, Any]) -> None:
+        for name, part in self.last_good.parts.items():
+            part.load_state_dict(state["parts"][name])
+        self.last_good.load_state_dict(state["last_good"])
+        self._stepper.state_replaced()
+        self.place = Place(**state["place"])
+        # Between two epochs they still speak of the one before.
+        self._epoch_so_far = (state["total"], state["guard"]) if self.place.step else None
+        if self.telemetry is not None:
+            self.telemetry.load_state_dict(state["telemetry"])
+        # Last: whatever was built before may have drawn numbers.
+        set_random_state(state["random"], self.compute.device)
 
     def _begin(self, count: int) -> None:
         self.net.to(self.compute.device).to(memory_format=torch.channels_last)
@@ -159,43 +216,52 @@ class Fit:
     def _first_images(self) -> torch.Tensor:
         return self.objective.on_device(*next(self.loader.train_batches(0)))[0]
 
-    def _train_epoch(self, epoch: int, count: int) -> Generator[None, None, Trained]:
-        """One epoch, counted from 0; cut short where it is seen to diverge."""
-        stepper, steps, first = (
-            self._stepper,
-            self.loader.steps_per_epoch,
-            epoch * self.loader.steps_per_epoch,
-        )
+    def _train_epoch(self, count: int) -> Generator[None, None, Trained]:
+        """An epoch from where the run stands in it; cut short where it is seen to diverge."""
+        stepper, steps, place = self._stepper, self.loader.steps_per_epoch, self.place
+        first = place.epoch * steps
         stepper.telemetry = self.telemetry
-        stepper.start_epoch(first, steps, self._mixes(epoch))
+        stepper.start_epoch(first + place.step, steps - place.step, self._mixes(place.epoch)[place.step :])
+        if self._epoch_so_far is not None:
+            losses, guarded = self._epoch_so_far
+            stepper.total.copy_(losses)
+            self._guard.load_state_dict(guarded)
+            self._epoch_so_far = None
         # To ask the guard costs little on a CPU; elsewhere it waits for the device.
         asks_each_step = self.compute.device.type == "cpu"
         reading = LateReading[tuple[int, int, float]](self.compute.device, 2)
         self.net.train()
-        seen, started = 0, time.perf_counter()
-        reported = started
-        for step, (pixels, labels) in enumerate(self.loader.train_batches(epoch), first):
-            stepper.step(step, pixels, labels)
-            seen += len(labels)
+        began = time.perf_counter() - place.seconds
+        reported = time.perf_counter()
+        for pixels, labels in self.loader.train_batches(place.epoch, place.step):
+            stepper.step(first + place.step, pixels, labels)
+            self.last_good.is_now = False
+            now = time.perf_counter()
+            place.step += 1
+            place.images += len(labels)
+            place.seconds = now - began
             if asks_each_step and self._guard.culprit():
                 break
-            now, done = time.perf_counter(), step + 1 - first
-            if done == steps:
+            if place.step == steps:
                 reading.answer(wait=True)  # an older one would stand in the way of the last
-            if now - reported > self.report_every or done == steps:
+            if now - reported > self.report_every or place.step == steps:
                 reported = now
                 numbers = torch.stack([stepper.total, self._guard.all_finite()])
-                reading.ask(numbers, (done, seen, now))
-            answer = reading.answer(wait=done == steps)
+                reading.ask(numbers, (place.step, place.images, now))
+            answer = reading.answer(wait=place.step == steps)
             if answer is not None:
                 (total, finite), (then, images, moment) = answer
                 if not finite:
                     break
-                rate, share = images / (moment - started), (first + then) / (count * steps)
-                self.on_step(Step(epoch + 1, count, then, steps, total / images, rate, share))
+                rate, share = images / (moment - began), (first + then) / (count * steps)
+                self.on_step(Step(place.epoch + 1, count, then, steps, total / images, rate, share))
             yield
-        mean_loss = stepper.total.item() / seen
-        return Trained(mean_loss, stepper.hyperparameters(step)[0], seen, time.perf_counter() - started)
+        mean_loss, lr = (
+            stepper.total.item() / place.images,
+            stepper.hyperparameters(first + place.step - 1)[0],
+        )
+        place.seconds = time.perf_counter() - began
+        return Trained(mean_loss, lr, place.images, place.seconds)
 
     def _mixes(self, epoch: int) -> list[Mix]:
         if not self.recipe.mixup:

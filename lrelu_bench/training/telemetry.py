@@ -197,6 +197,30 @@ class TelemetryRecorder:
         kept = 1 + step // self.steps_per_epoch
         del self._values[kept:], self._curves[kept:]
 
+    def state_dict(self) -> dict[str, Any]:
+        """The samples until now, and values and curves of the epochs that were finished, as tensors."""
+        self.close()
+        self._fetch()
+        return {
+            "samples": [
+                {name: _tensor(values) for name, values in sample.items()} for sample in self._samples
+            ],
+            "values": [_tensor(values) for values in self._values],
+            "curves": [_tensor(curves) for curves in self._curves],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a state of `state_dict`."""
+        self.close()
+        self._pending = []
+        self._samples = [
+            {name: tensor.numpy() for name, tensor in sample.items()} for sample in state["samples"]
+        ]
+        for sample in self._samples:
+            sample["histogram"] = sample["histogram"].astype(np.uint32)
+        self._values = [tensor.numpy() for tensor in state["values"]]
+        self._curves = [tensor.numpy() for tensor in state["curves"]]
+
     def _fetch(self) -> None:
         """Reduce what waits on the device; the reductions over channels are the host's, in float64."""
         for step, lr, tensors in self._pending:
@@ -269,6 +293,11 @@ class TelemetryRecorder:
             curve_x=CURVE_X.astype(np.float32),
             **samples,
         )
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    # torch stores unsigned numbers of four bytes, but not every release of it reads them.
+    return torch.from_numpy(array.astype(np.int64) if array.dtype == np.uint32 else array)
 
 
 def _curve(site: Site) -> NDArray[np.float32]:

@@ -17,12 +17,13 @@ from lrelu_bench.data.datasets import open_split
 from lrelu_bench.data.loader import Batch, Batches
 from lrelu_bench.report.progress import SteadyConsole
 from lrelu_bench.results import EpochRow
-from lrelu_bench.runner import Unit, build_loader, build_net
+from lrelu_bench.runner import build_loader, build_net
 from lrelu_bench.shipped import config_path
 from lrelu_bench.training import cpu
 from lrelu_bench.training.loop import Fit
 from lrelu_bench.training.precision import choose_compute
 from lrelu_bench.training.telemetry import TelemetryRecorder
+from lrelu_bench.unit import Unit
 from peers.cell import Cell
 from peers.contender import Contender, Fitted, Window, WindowClosed
 from peers.kernels import kernels
@@ -123,7 +124,7 @@ class _TimedLoader(Batches):
         """One more than there are: what the loop does at the end of an epoch is no part of a step."""
         return self.window.length + 1
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Ends by raising `WindowClosed`."""
         batches = _epochs(self.loader)
         return self.window.over(repeat(next(batches)) if self.ready else batches)
