@@ -1,5 +1,7 @@
 """The choice between a fused pass and torch's operators, with the times made up."""
 
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -146,3 +148,14 @@ def test_torchs_generator_is_left_where_it_was():
     before = torch.get_rng_state()
     Clock(fused=forever(1.0), unfused=forever(2.0)).answer()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_device_sleeps_until_all_steps_are_queued_however_slow_the_host(monkeypatch):
+    slept, taken = [], []
+    monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
+    monkeypatch.setattr(choosing, "launched", lambda step, repeats: taken.append(repeats) or 0.25)
+    for seconds in (0.0, 0.01):
+        assert choosing.queued(partial(time.sleep, seconds), 3) == 0.25
+    assert taken == [3, 3]
+    assert slept[0] < 2e9 * 0.01
+    assert slept[1] >= 2 * 2e9 * 3 * 0.01
