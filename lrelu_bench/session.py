@@ -14,7 +14,7 @@ from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, expected_counts, open_split
 from lrelu_bench.errors import BenchError
-from lrelu_bench.locks import Held, hold_at_once
+from lrelu_bench.locks import Held, hold, hold_at_once
 from lrelu_bench.report.announce import remarks
 from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_training
 from lrelu_bench.report.render import render_run_row
@@ -37,6 +37,7 @@ class Execution:
     compile: bool = False
     parallel_seeds: int = 1
     checkpoint_minutes: float = 5.0
+    wait: bool = False
 
     def compute(self, experiment: Experiment) -> "Compute":
         """What that is on this machine; raises `BenchError` where it is impossible."""
@@ -151,9 +152,13 @@ class _Training:
 
         folder, console = self._folder(seed), self.console
         try:
-            locks.enter_context(hold_at_once(folder.lock))
+            locks.enter_context(
+                hold(folder.lock, lambda holder: console.say(f"seed {seed}: waiting, as {holder} trains it"))
+                if self.execution.wait
+                else hold_at_once(folder.lock)
+            )
         except Held as holder:
-            self.problems[seed] = f"{holder} trains it; give the command again once that has ended"
+            self.problems[seed] = f"{holder} trains it; give the command again once that has ended, or --wait"
             return None
         unit = Unit(self.experiment, seed, self.compute, self.output)
         identity = continuing.identity(unit, self.split.source.digest)

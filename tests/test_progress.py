@@ -75,8 +75,8 @@ def test_a_terminal_shows_each_stage():
     session = shown(True, watch_data)
     progress = next(session)
     progress("download", 5_000_000, 10_000_000)
-    progress("wait", 0, None)
+    progress.say("held by process 7; waiting")
     progress.progress.refresh()
     text = next(session)
     assert "5.0 of 10.0 MB" in text
-    assert "for another process that holds the lock" in text
+    assert "held by process 7; waiting" in text

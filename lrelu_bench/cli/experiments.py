@@ -71,6 +71,9 @@ def run(
             min=0, metavar="M", help="Save the state this often within an epoch, too; 0: after each step."
         ),
     ] = 5.0,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a seed that another process trains, then take it up.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; train nothing.")
     ] = False,
@@ -97,7 +100,9 @@ def run(
     from lrelu_bench import session
     from lrelu_bench.report.progress import SteadyConsole
 
-    execution = session.Execution(device.value, cuda_graph, compiled, parallel_seeds, checkpoint_minutes)
+    execution = session.Execution(
+        device.value, cuda_graph, compiled, parallel_seeds, checkpoint_minutes, wait
+    )
     if dry_run:
         session.show_plan(experiment, execution, output, force)
     else:

@@ -21,7 +21,6 @@ STAGES = {
     "check": "checking",
     "decode": "decoding",
     "export": "exporting",
-    "wait": "waiting",
 }
 COUNTED = {"decode": "images", "export": "runs"}
 """What a stage counts; the others count bytes."""
@@ -158,6 +157,10 @@ class DataProgress:
         if self.task is not None:
             self.progress.update(self.task, completed=done, total=total, detail=_amount(stage, done, total))
 
+    def say(self, line: str) -> None:
+        """Print a sentence, above the bar where there is one."""
+        self.console.out(line, highlight=False)
+
     def _line(self, stage: str, done: int, total: int | None) -> None:
         finished = total is not None and done >= total
         if stage == self.stage and not finished and time.monotonic() - self.said < PLAIN_EVERY_SECONDS:
@@ -169,8 +172,6 @@ class DataProgress:
 
 
 def _amount(stage: str, done: int, total: int | None) -> str:
-    if stage == "wait":
-        return "for another process that holds the lock"
     if stage in COUNTED:
         what = COUNTED[stage]
         return f"{done:,} {what}" if total is None else f"{done:,} of {total:,} {what}"

@@ -1,0 +1,1 @@
+"""Sweeps: a grid of experiments as idempotent units, and the engines that run them."""
