@@ -1,7 +1,5 @@
 """The choice between a fused pass and torch's operators, with the times made up."""
 
-import time
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -150,12 +148,17 @@ def test_torchs_generator_is_left_where_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_device_sleeps_until_all_steps_are_queued_however_slow_the_host(monkeypatch):
-    slept, taken = [], []
+@pytest.mark.parametrize("seconds", [1e-4, 1e-2])
+def test_the_device_sleeps_until_all_steps_are_queued_however_slow_the_host(seconds, monkeypatch):
+    clock, slept = [0.0], []
+
+    def step():
+        clock[0] += seconds
+
+    monkeypatch.setattr(choosing.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
-    monkeypatch.setattr(choosing, "launched", lambda step, repeats: taken.append(repeats) or 0.25)
-    for seconds in (0.0, 0.01):
-        assert choosing.queued(partial(time.sleep, seconds), 3) == 0.25
-    assert taken == [3, 3]
-    assert slept[0] < 2e9 * 0.01
-    assert slept[1] >= 2 * 2e9 * 3 * 0.01
+    monkeypatch.setattr(choosing, "launched", lambda work, repeats: (work, repeats))
+    assert choosing.queued(step, 3) == (step, 3)
+    (cycles,) = slept
+    at_two_gigahertz = cycles / 2e9
+    assert 2 * 3 * seconds == pytest.approx(at_two_gigahertz)
