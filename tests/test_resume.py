@@ -30,6 +30,7 @@ from lrelu_bench.runner import Saving
 from lrelu_bench.stopping import Stop
 from lrelu_bench.training import captured, checkpoint
 from lrelu_bench.training.objective import Objective
+from lrelu_bench.training.precision import choose_compute
 from lrelu_bench.training.step import EagerStepper
 from lrelu_bench.unit import Unit
 
@@ -511,3 +512,31 @@ def test_the_batch_that_fits_is_smaller_and_fits():
     assert small < 128
     assert 2 * plan.plan(experiment(size=128, batch_size=small), GPU).memory_bytes <= need
     assert plan.fitting_batch(config, GPU, 0) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("graph", [True, False], ids=["captured", "eager"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_cuda_a_stopped_run_goes_on_as_well(split, tmp_path, monkeypatch, graph, precision):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    compute = choose_compute("cuda", precision, None if graph else False)
+    options = {"name": "learned_relu", "ema": 0.9, "freeze_at": 0.8}
+    config = experiment(epochs=6, batch_size=4, lr=1e-3, activation=options)
+    whole, stopped_one = (Unit(config, 0, compute, tmp_path / name) for name in ("whole", "stopped"))
+    runner.run(whole, split, Heard())
+    stop = Stop()
+
+    class Impatient(Heard):
+        def epoch(self, row, epochs):
+            if row.epoch == 3:
+                stop.signal = signal.SIGTERM
+
+    assert runner.run(stopped_one, split, Impatient(), saving=Saving(minutes=0, stop=stop)) is None
+    result = runner.run(stopped_one, split, Heard(), saving=Saving(minutes=0))
+    assert result.resumed == [15]
+    assert result.status == "complete"
+    rows = [load_epochs(one.folder.path) for one in (stopped_one, whole)]
+    for mine, other in zip(*rows, strict=True):
+        assert mine.train_loss == pytest.approx(other.train_loss, rel=5e-2)
+    assert load_result(whole.folder.path).images_per_second
