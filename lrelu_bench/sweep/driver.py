@@ -101,7 +101,4 @@ def _note(swept: Swept, task: Task, outcome: Outcome, lost: bool) -> None:
     elif outcome.status == "stopped" and not lost:
         swept.stopped.append(task)
     else:
-        reason = outcome.reason or f"its worker {outcome.host or ''} was stopped by somebody".replace(
-            "  ", " "
-        )
-        swept.failed.append((task, reason))
+        swept.failed.append((task, outcome.reason or "somebody else stopped it"))
