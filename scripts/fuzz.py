@@ -4,9 +4,9 @@
     python scripts/fuzz.py --kind results --only 137   # one of them again, with all that it said
 
 Prints a Markdown table: what was mutated, how many inputs, how the commands ended, and how many did what no
-input may cause: a traceback, a write outside the output folder, over 10 s of
-processor time or 1 GB, a process, a pickle, or a
-letter that drives a terminal. Exits with 1 where there is such a failure; each is told with its number.
+input may cause: a traceback, a write outside the output folder, over 10 s of processor time or 1 GB, a
+process, a pickle, or a letter that drives a terminal. Exits with 1 where there is such a failure; each is
+told with its number.
 """
 
 import argparse
