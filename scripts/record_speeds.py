@@ -30,7 +30,7 @@ def rows(root: Path = ROOT) -> list[dict[str, str]]:
     """A row per net, size, activation, batch, precision and device that the repository has runs of."""
     folders = [root / "results", *sorted(path for path in (root / "results").iterdir() if path.is_dir())]
     found = [(folder, speed) for folder in folders for speed in measured_speeds(folder).known]
-    lines = [_row(speed, folder.relative_to(root).as_posix()) for folder, speed in found]
+    lines = [_row(speed, folder.relative_to(root).as_posix()) for folder, speed in found if not speed.brief]
     return sorted(lines, key=lambda row: (row["kind"] != "gpu", [row[name] for name in COLUMNS]))
 
 

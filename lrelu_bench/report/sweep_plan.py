@@ -99,9 +99,9 @@ class _PlanTable:
 
 
 _HOW = (
-    "An estimate is a run's training images, and its validation images at a third, by the speed named; "
-    "what a run takes to begin is not in it. Runs at once share their hours. A run that is begun counts as a "
-    "whole one to come."
+    "An estimate is a run's training images, and its validation images at a third, by the speed named; what "
+    "its process takes to begin is not in it. Runs at once share their hours. A run that is begun counts as "
+    "a whole one to come."
 )
 
 

@@ -2,8 +2,8 @@
 
 A run's images are its training images in every epoch, and its validation images in every epoch at a third:
 forward alone is a third of forward and backward. (Recorded runs validate 2 to 4 times as fast as they train.)
-Hours are those images by the speed; what a run takes to begin, seconds as a rule, is not in them. Only where
-runs of the very same experiment are finished, their whole time counts instead.
+Hours are those images by the speed; only where runs of the very same experiment are finished, their time
+counts instead. What a process takes to begin, seconds as a rule, is in neither.
 """
 
 import csv
@@ -54,6 +54,8 @@ class Speed:
     """Whether it comes with the package, and not from the user's own results."""
     runs: int = 1
     """How many runs it is the median of."""
+    brief: bool = False
+    """Whether the runs were too short to tell how fast others are."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Speeds:
 
     known: tuple[Speed, ...]
     run_hours: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
-    """Of the user's own complete runs, by config digest and device: hours of the device, start included."""
+    """Of the user's own complete runs, by config digest and device: hours of the device."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,7 @@ def measured_speeds(output: Path) -> Speeds:
         if result.status == "running" or not result.images_per_second:
             continue
         speed = _measured(result, _environment(path.parent), str(output))
-        if result.train_images * result.epochs_done >= LEAST_IMAGES:
-            alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
+        alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
         if result.status == "complete":
             hours[result.config_digest, speed.device].append(result.wall_seconds / 3600 / speed.runs_at_once)
     known = (replace(one, images_per_second=median(all_), runs=len(all_)) for one, all_ in alike.items())
@@ -164,6 +165,7 @@ def _measured(result: RunResult, told: Mapping[str, Any], source: str) -> Speed:
         images_per_second=(result.images_per_second or 0.0) * at_once,
         runs_at_once=at_once,
         source=source,
+        brief=result.train_images * result.epochs_done < LEAST_IMAGES,
     )
 
 
@@ -190,7 +192,7 @@ def estimate(plan: SweepPlan, speeds: Speeds, device: str | None = None) -> Esti
     for cell in plan.cells:
         own = speeds.run_hours.get((cell.experiment.digest, chosen or ""), ())
         found[cell.experiment.slug] = (
-            Estimate(median(own), f"{_of_runs(len(own))} of this very cell, start included")
+            Estimate(median(own), f"{_of_runs(len(own))} of this very cell")
             if own
             else _estimate(cell.experiment, of_device, chosen)
         )
@@ -212,7 +214,7 @@ def _estimate(experiment: Experiment, speeds: Sequence[Speed], device: str | Non
     fit = [
         one
         for one in speeds
-        if one.arch == experiment.arch and experiment.precision in ("auto", one.precision)
+        if one.arch == experiment.arch and not one.brief and experiment.precision in ("auto", one.precision)
     ]
     if not fit:
         precision = "" if experiment.precision == "auto" else f" in {experiment.precision}"

@@ -154,9 +154,7 @@ def test_runs_of_the_very_cell_count_with_their_whole_time() -> None:
         save(result_of(plan, seed, wall_seconds=seconds))
     found = estimate.of_plan(plan, Path("out"))
     assert found.device == GPU
-    assert list(found.by_experiment.values()) == [
-        Estimate(200 / 3600, "3 finished runs of this very cell, start included")
-    ]
+    assert list(found.by_experiment.values()) == [Estimate(200 / 3600, "3 finished runs of this very cell")]
     assert estimate.seconds_by_experiment(found) == {plan.cells[0].experiment.slug: pytest.approx(200)}
 
 
@@ -186,12 +184,19 @@ def test_what_is_no_measurement_does_not_count() -> None:
     plan = plan_of()
     save(result_of(plan, 0, status="running"))
     save(result_of(plan, 1, images_per_second=None))
-    save(result_of(plan_of(epochs=20), 2, train_images=80, epochs_done=5))
     folder = run_results.save(Path("out"), result_of(plan, 3))
     (folder / "result.json").write_text("{")
-    assert estimate.measured_speeds(Path("out")) == Speeds(
-        (), {(plan_of(epochs=20).cells[0].experiment.digest, GPU): [600 / 3600]}
-    )
+    assert estimate.measured_speeds(Path("out")) == Speeds((), {})
+
+
+def test_a_brief_run_tells_of_its_own_cell_and_of_the_device_alone() -> None:
+    plan = plan_of(epochs=20)
+    save(result_of(plan, train_images=80, epochs_done=20, device="another GPU"))
+    found = estimate.of_plan(plan, Path("out"))
+    assert (found.device, found.gpu) == ("another GPU", True)
+    assert [one.hours for one in found.by_experiment.values()] == [600 / 3600]
+    other = estimate.of_plan(plan_of(), Path("out"))
+    assert [one.hours for one in other.by_experiment.values()] == [None]
 
 
 def test_a_diverged_run_tells_its_speed_but_not_what_a_whole_one_takes() -> None:
