@@ -284,7 +284,7 @@ def test_graphs_train_as_eager_steps_do_on_cuda(split, changes, precision, monke
         assert not said
         assert not graph or fit._stepper._replays
     for row, other in zip(rows[True], rows[False], strict=True):
-        assert row.train_loss == pytest.approx(other.train_loss, rel=1e-2 if precision == "fp32" else 5e-2)
+        assert row.train_loss == pytest.approx(other.train_loss, rel=3e-2 if precision == "fp32" else 5e-2)
 
 
 @pytest.mark.gpu

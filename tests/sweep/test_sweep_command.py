@@ -22,6 +22,13 @@ axes:
 seeds: 0-1
 """
 CPU = ("--device", "cpu")
+# Tests in the background inherit that SIGINT is ignored.
+HEARS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lrelu_bench.cli import main
+main()
+"""
 
 
 @pytest.fixture
@@ -121,12 +128,11 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(sweep, tmp_path):
         SWEEP.replace("epochs: 1", "epochs: 40").replace("seeds: 0-1", "seeds: 0")
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "lrelu_bench", "sweep", "s.yaml", *CPU, "--checkpoint-minutes", "0"],
+        [sys.executable, "-c", HEARS_CTRL_C, "sweep", "s.yaml", *CPU, "--checkpoint-minutes", "0"],
         cwd=tmp_path,
         env=sweep.environment,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as driver:
         until = time.monotonic() + 120
         while not list(tmp_path.glob("results/*/seed-0/*.ckpt")) and time.monotonic() < until:
