@@ -83,7 +83,9 @@ class Watch:
                 return
             wants = (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & _WRITING
             if wants:
-                self._written(event, path)
+                # Told before it is opened: what follows no link writes nothing behind one.
+                link = (flags or 0) & os.O_NOFOLLOW and Path(os.fsdecode(path)).is_symlink()
+                self._written(event, Path(os.fsdecode(path)).parent if link else path)
         elif event in _CHANGES:
             # Removed relative to an open folder, as `shutil.rmtree` does, a path does not say where.
             if not (len(arguments) > 1 and isinstance(arguments[-1], int) and arguments[-1] >= 0):
