@@ -60,7 +60,8 @@ def _held(lock_file: Path, on_wait: Callable[[str], None] | None) -> Iterator[No
 
 def _acquired(lock: Any) -> bool:
     try:
-        lock.acquire(timeout=0)
+        # Not 0: `is_held` may be asking for an instant.
+        lock.acquire(timeout=0.2)
     except TimeoutError as error:
         # By name: its class is another one where the package was imported a second time.
         if type(error).__name__ != "Timeout":
@@ -89,7 +90,7 @@ def holder_of(lock_file: Path) -> str:
 def is_held(lock_file: Path) -> bool:
     """Whether a process holds the lock now; False where there is no such file or the system cannot be asked.
 
-    Nothing is written. A process that asks for the lock in the same instant may have to ask again.
+    Nothing is written.
     """
     if sys.platform == "win32":
         return False

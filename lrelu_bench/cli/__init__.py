@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard
+from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard, sweep
 from lrelu_bench.errors import BenchError
 from lrelu_bench.printable import visible
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (
     experiments.run,
+    sweep.sweep,
     judging.compare,
     judging.report,
     judging.claims,

@@ -54,7 +54,10 @@ def run(
     config: ConfigArgument = DEFAULT,
     changes: SetOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="One seed, in place of the config's.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
+    # Typer 0.27 would name it after its metavar.
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
     parallel_seeds: Annotated[

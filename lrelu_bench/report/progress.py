@@ -1,5 +1,6 @@
 """Progress of long work: a live display on a terminal, sparse plain lines elsewhere."""
 
+import errno
 import os
 import sys
 import time
@@ -29,11 +30,20 @@ PLAIN_EVERY_SECONDS = 10.0
 
 
 class SteadyConsole(Console):
-    """A console whose reader may leave (`| head`): training goes on unheard, and its result is saved."""
+    """A console whose reader may leave (`| head`, a closed terminal): training goes on unheard and saved."""
 
     def say(self, line: str) -> None:
         """Print one line as it is: no markup, no colours, no wrapping, and nothing in it that acts."""
         self.out(visible(line), highlight=False)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            # A terminal that was closed says this where a pipe says that it is broken.
+            if error.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Send the rest nowhere, where Rich would end the program."""

@@ -17,8 +17,16 @@ def follow_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def leave_warnings_to_parent() -> None:
+    """Ignore what schedulers warn with: some send it to all processes of a job, which would end this one."""
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 if __name__ == "__main__":
     from lrelu_bench import cli
 
+    leave_warnings_to_parent()
     follow_parent(int(sys.argv.pop(1)))
     cli.main()

@@ -55,7 +55,8 @@ def prepare(
     output = output.absolute()
     token = _token(output)
     configs: dict[str, tuple[str, Path]] = {}
-    done, left = [], []
+    done: list[Task] = []
+    left: list[Task] = []
     for experiment, seed in units:
         slug = experiment.slug
         if slug not in configs:

@@ -23,9 +23,12 @@ OWN = ".sweep"
 """The sweep's own folder inside the results: configs, logs and the mark."""
 MARK = "mark"
 LAST_LINES = 40
+SAVING_SECONDS = 60.0
+"""How long a unit that is asked to stop may take to save."""
 STOPPED = (129, 130, 143, -signal.SIGINT, -signal.SIGTERM)
 MENDABLE = 2
 """The exit code of an error that a user can mend."""
+_NAP_SECONDS = 0.1
 
 
 class Working:
@@ -62,6 +65,11 @@ class Working:
     def folder(self) -> RunFolder:
         """Where the unit's result is on this machine."""
         return RunFolder.of(self._output, self.task.experiment, self.task.seed)
+
+    def wait(self) -> None:
+        """Wait until it has ended, in naps: an interrupt from within Python wakes no call of the system's."""
+        while self.process.poll() is None:
+            time.sleep(_NAP_SECONDS)
 
     def stop(self) -> None:
         """Ask it to save and end; a second time, to end at once."""
@@ -100,11 +108,11 @@ def execute(task: Task) -> Outcome:
     """Train a unit to its end and say what came of it; where this process is interrupted, so is the unit."""
     working = Working(task)
     try:
-        working.process.wait()
+        working.wait()
     except BaseException:
         working.stop()
         with suppress(subprocess.TimeoutExpired):
-            working.process.wait(timeout=60)
+            working.process.wait(timeout=SAVING_SECONDS)
         working.kill()
         raise
     return working.outcome()
