@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from lrelu_bench import cli
+from lrelu_bench.activations import kernels
 
 SECONDS = 10.0
 """Of processor time, which does not turn on what else the machine does."""
@@ -41,6 +42,8 @@ _CHANGES = (
     "os.truncate",
     "os.chmod",
 )
+_COMPILED = Path(kernels.__file__).parent / "__pycache__"
+"""Where Numba keeps the kernels."""
 _NEVER = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect")
 _OF_NUMBA = (("copyreg", "_reconstructor"), ("builtins", "object"))
 
@@ -83,7 +86,9 @@ class Watch:
                 return
             wants = (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & _WRITING
             if wants:
-                self._written(event, path)
+                # Told before it is opened: what follows no link writes nothing behind one.
+                link = (flags or 0) & os.O_NOFOLLOW and Path(os.fsdecode(path)).is_symlink()
+                self._written(event, Path(os.fsdecode(path)).parent if link else path)
         elif event in _CHANGES:
             # Removed relative to an open folder, as `shutil.rmtree` does, a path does not say where.
             if not (len(arguments) > 1 and isinstance(arguments[-1], int) and arguments[-1] >= 0):
@@ -122,9 +127,8 @@ class Sandbox:
     def __init__(self, home: Path, outputs: Sequence[Path], caches: Path) -> None:
         """`caches` is where libraries keep theirs, whatever the command."""
         self.home = home
-        self.allowed = tuple(
-            f"{os.path.realpath(path)}{end}" for path in (*outputs, caches) for end in ("", os.sep)
-        )
+        places = [os.path.realpath(path) for path in (*outputs, caches, _COMPILED)]
+        self.allowed = tuple(f"{place}{end}" for place in places for end in ("", os.sep))
         self.environment = {
             "HOME": str(caches),
             "MPLCONFIGDIR": str(caches / "matplotlib"),
