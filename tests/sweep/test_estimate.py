@@ -129,6 +129,7 @@ def test_the_device_is_the_users_own_else_the_first_recorded_gpu() -> None:
     assert device(replace(cpu, recorded=True), recorded) == (GPU, True)
     assert device(cpu, recorded) == ("a CPU, 2 cores", False)
     assert device(cpu, replace(SPEED, runs=2)) == (GPU, True)
+    assert device(replace(cpu, runs=3), replace(SPEED, runs=2)) == ("a CPU, 2 cores", False)
     assert device(replace(cpu, recorded=True)) == (None, False)
 
 

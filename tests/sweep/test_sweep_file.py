@@ -1,8 +1,11 @@
 """Sweep files: what is read, what is refused, and that every refusal is a sentence with its place."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lrelu_bench.errors import BenchError
 from lrelu_bench.shipped import shipped_configs
@@ -100,6 +103,14 @@ def test_a_key_path_is_an_axis_below_another() -> None:
     seen = [(cell.experiment.activation.name, cell.experiment.activation.leak) for cell in plan.cells]
     assert seen == [(name, leak) for name in ("leaky_relu", "prelu") for leak in (0, 0.1, 0.2)]
     assert seen == points(plan)
+
+
+def test_an_axis_goes_below_what_is_set() -> None:
+    plan = load(
+        "base: woof128\nset: {activation: {name: prelu, leak: 0.3}}\naxes: {activation.leak: [0.1, 0.2]}\n"
+    )
+    assert [cell.experiment.activation.name for cell in plan.cells] == ["prelu", "prelu"]
+    assert [cell.experiment.activation.leak for cell in plan.cells] == [0.1, 0.2]
 
 
 def test_what_is_set_in_one_cell_is_not_set_in_the_next() -> None:
@@ -267,3 +278,45 @@ def test_a_base_that_is_wrong_is_said_once_with_its_own_place() -> None:
     Path("b.yaml").write_text("dataset: imagewoof\nsize: 128\nprotocol: course-2019\nepochs: 5\nepohcs: 3\n")
     said = refusal(GRID.replace("woof128", "b.yaml"))
     assert said.count("b.yaml:5: unknown key epohcs (value 3); did you mean epochs?") == 1
+
+
+FULL = (
+    GRID
+    + """\
+exclude: [{arch: xresnet18, activation: relu}]
+override:
+- {when: {arch: xresnet34}, set: {activation.leak: 0.1, recipe.stem: [32, 32, 64]}, seeds: [0, 1]}
+"""
+)
+TOKEN = re.compile(r"[\w.-]+|[{}\[\],:]")
+WORDS = sorted(
+    {
+        *TOKEN.findall(FULL),
+        "null",
+        "~",
+        "true",
+        ".inf",
+        "-1",
+        "1e400",
+        "''",
+        "- ",
+        "0-999",
+    }
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, len(FULL)), st.sampled_from(WORDS)), min_size=1, max_size=3))
+def test_any_file_is_planned_or_refused_in_short_sentences(changes: list[tuple[int, str]]) -> None:
+    text = FULL
+    for at, word in changes:
+        text = text[:at] + TOKEN.sub(lambda _, word=word: word, text[at:], count=1)
+    said, runs = None, 0
+    try:
+        runs = len(load(text).units)
+    except BenchError as error:
+        said = error.lines
+    if said is None:
+        assert runs > 0
+    else:
+        assert all(line.startswith(("s.yaml", "/")) and len(line) < 800 for line in said)
