@@ -73,12 +73,11 @@ def sweep(
     from lrelu_bench.report.progress import SteadyConsole
     from lrelu_bench.shipped import sweep_path
     from lrelu_bench.sweep import estimate
-    from lrelu_bench.sweep.planner import plan
+    from lrelu_bench.sweep.planner import load_plan
     from lrelu_bench.sweep.session import Policy, prepare, run_sweep, state_of
-    from lrelu_bench.sweep.sweep_file import load_sweep
 
-    planned, console = plan(load_sweep(sweep_path(file))), SteadyConsole()
-    estimates = estimate.of_plan(planned, output)
+    planned, console = load_plan(sweep_path(file)), SteadyConsole()
+    estimates = estimate.of_plan(planned, output, estimate.this_cpu() if device is Device.CPU else None)
     if dry_run:
         from lrelu_bench.report.sweep_plan import render_plan
 

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from lrelu_bench.report.sweep_plan import render_plan
+from lrelu_bench.sweep import estimate as estimating
 from lrelu_bench.sweep.estimate import Estimates, Speed, Speeds, estimate
 from lrelu_bench.sweep.planner import SweepPlan, load_plan
 
@@ -90,3 +91,13 @@ def test_markup_in_a_users_words_is_shown_as_it_is(tmp_path: Path) -> None:
     path.write_text("base: woof128\naxes: {activation: [relu]}\n")
     plan = load_plan(path)
     assert "[red]x.yaml: 1 cell, 1 run\n" in shown(plan, estimate(plan, Speeds(())))
+
+
+def test_the_command_reckons_for_the_cpu_where_it_trains_there(call, monkeypatch) -> None:
+    monkeypatch.setattr(estimating, "this_cpu", lambda: "a CPU, 3 cores")
+    code, out, err = call("sweep", "smoke", "--dry-run", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "(1) no speed is known of xresnet18 on a CPU, 3 cores\n" in out
+    code, out, err = call("sweep", "activations", "--dry-run")
+    assert (code, err) == (0, "")
+    assert " GPU-hours on one NVIDIA H200\n" in out
