@@ -60,12 +60,12 @@ class _PlanTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = [self._row(cell) for cell in self.plan.cells]
         draw = _Drawing(rows, options)
-        yield draw.text(self._title(), "bold")
-        yield draw.text(_states_in_words(rows))
+        yield draw.wrapped(self._title(), "bold")
+        yield draw.wrapped(_states_in_words(rows))
         yield Text()
         yield from draw.table()
         yield Text()
-        yield draw.text(self._total(rows), "bold")
+        yield draw.wrapped(self._total(rows), "bold")
         for number, basis in enumerate(draw.bases, 1):
             yield draw.note(f"({number})", basis)
         yield draw.note("·", _HOW)
@@ -93,7 +93,7 @@ class _PlanTable:
         whole = sum(row.hours(len(row.cell.seeds)) or 0.0 for row in known)
         left = sum(row.hours(row.left) or 0.0 for row in known)
         of = "" if len(known) == len(rows) else f" for {len(known):,} of {len(rows):,} cells"
-        rest = "" if left == whole else f", {_number(left)} of them to come"
+        rest = "" if left == whole else f", {_number(left)} of them to come" if left else ", all done"
         unknown = "" if len(known) == len(rows) else "; the others are unknown"
         return f"estimated: {_number(whole)} {what}{of} on one {self.estimates.device}{rest}{unknown}"
 
@@ -124,10 +124,19 @@ class _Drawing:
         self.rows, self.ascii, self.width = rows, options.ascii_only, options.max_width
         self.bases = list(dict.fromkeys(row.estimate.basis for row in rows))
         cells = [self._cells(row) for row in rows]
-        self.widths = [max(map(len, column)) + _GAP for column in zip(_COLUMNS, *cells, strict=True)]
+        columns = zip(_COLUMNS, *cells, strict=True)
+        self.widths = {column[0]: max(map(len, column)) + _GAP for column in columns}
+        # A narrow terminal loses whole columns before a number is cut in two.
+        for expendable in ("begun", "done", "each", "by", "in all"):
+            if self._left < _NARROWEST_LABEL:
+                del self.widths[expendable]
         longest = max(len(_label(row.cell)) for row in rows)
-        left = self.width - _INDENT - sum(self.widths)
-        self.label = max(min(longest, left), _NARROWEST_LABEL)
+        self.label = max(min(longest, self._left), _NARROWEST_LABEL)
+
+    @property
+    def _left(self) -> int:
+        """Columns of the terminal that the numbers leave for the label."""
+        return self.width - _INDENT - sum(self.widths.values())
 
     def _cells(self, row: _Row) -> list[str]:
         counts = (len(row.cell.seeds), row.done, row.counts["begun"], row.counts["to do"])
@@ -144,7 +153,7 @@ class _Drawing:
         yield self._line(axis, _COLUMNS, "bold")
         for heading, group in groupby(self.rows, key=lambda row: _heading(row.cell)):
             if heading:
-                yield self.text(heading, "cyan")
+                yield self.wrapped(heading, "cyan")
             for row in group:
                 # The name is a place to break at, before an option is cut in two.
                 spaced = _label(row.cell).replace("(", "( ")
@@ -153,16 +162,20 @@ class _Drawing:
                 yield from (self.text(" " * _INDENT + line.replace("( ", "(")) for line in more)
 
     def _line(self, label: str, cells: Sequence[str], style: str = "") -> Text:
-        columns = "".join(cell.rjust(width) for cell, width in zip(cells, self.widths, strict=True))
+        named = dict(zip(_COLUMNS, cells, strict=True))
+        columns = "".join(named[name].rjust(width) for name, width in self.widths.items())
         return self.text(f"{' ' * _INDENT}{label:<{self.label}}{columns}", style)
 
     def note(self, mark: str, text: str) -> Text:
-        """A line that wraps beside its mark."""
-        head, width = f"{mark} ", max(self.width, 2 * _NARROWEST_LABEL)
-        lines = wrap(
-            text, width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
-        )
-        return self.text("\n".join(lines), "dim")
+        """A sentence that wraps beside its mark."""
+        return self.wrapped(text, "dim", f"{mark} ")
+
+    def wrapped(self, text: str, style: str = "", head: str = "") -> Text:
+        """A sentence in as many lines as it takes, the later ones as far in as `head` is long."""
+        width = max(self.width, 2 * _NARROWEST_LABEL)
+        indent = " " * len(head)
+        lines = wrap(text, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+        return self.text("\n".join(lines), style)
 
     def text(self, text: str, style: str = "") -> Text:
         """Text that this terminal can show; square brackets in it mean nothing to Rich."""

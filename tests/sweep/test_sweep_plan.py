@@ -1,6 +1,8 @@
 """The plan as `--dry-run` shows it: whole outputs, on a terminal of any width and through a pipe."""
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,7 @@ def shown(plan: SweepPlan, estimates: Estimates, width: int = 80, **options: obj
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_whole_plan(planned: SweepPlan, width: int) -> None:
-    speeds = Speeds((SPEED, Speed(**{**vars(SPEED), "activation": "prelu", "images_per_second": 8_000.0})))
+    speeds = Speeds((SPEED, replace(SPEED, activation="prelu", images_per_second=8_000.0)))
     text = shown(planned, estimate(planned, speeds), width)
     assert text == (FIXTURES / f"sweep_plan_{width}.txt").read_text()
     assert max(map(len, text.splitlines())) <= width
@@ -71,10 +73,26 @@ def test_without_any_speed_and_without_axes(tmp_path: Path) -> None:
     assert shown(plan, estimate(plan, Speeds(()))) == (FIXTURES / "sweep_plan_unknown.txt").read_text()
 
 
-def test_narrow_terminals_lose_no_number(planned: SweepPlan) -> None:
-    wide, narrow = (shown(planned, estimate(planned, Speeds((SPEED,))), width) for width in (80, 40))
-    assert max(map(len, narrow.splitlines())) <= 40
-    assert "".join(wide.split()).count("unknown") == "".join(narrow.split()).count("unknown")
+@pytest.mark.parametrize("width", range(32, 100, 5))
+def test_no_line_ends_in_spaces_or_beyond_the_width(planned: SweepPlan, width: int) -> None:
+    lines = shown(planned, estimate(planned, Speeds((SPEED,))), width).splitlines()
+    assert [line for line in lines if line != line.rstrip() or len(line) > width] == []
+
+
+def test_what_is_all_done_has_no_hours_to_come(planned: SweepPlan) -> None:
+    file = io.StringIO()
+    states = {(unit.experiment.slug, unit.seed): "complete" for unit in planned.units}
+    estimates = estimate(planned, Speeds((SPEED, replace(SPEED, arch="xresnet50"))))
+    Console(file=file, width=80).print(render_plan(planned, states, estimates))
+    assert re.search(
+        r"^estimated: \S+ GPU-hours on one NVIDIA H200, all done$", file.getvalue(), re.MULTILINE
+    )
+
+
+def test_a_narrow_terminal_loses_columns_and_no_cell(planned: SweepPlan) -> None:
+    text = shown(planned, estimate(planned, Speeds((SPEED,))), 40)
+    assert re.search(r"^  activation +runs +to do$", text, re.MULTILINE)
+    assert len(re.findall(r"^  relu +[35] ", text, re.MULTILINE)) == 6
 
 
 def test_a_terminal_that_knows_ascii_alone(planned: SweepPlan) -> None:
