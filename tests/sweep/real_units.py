@@ -67,7 +67,13 @@ def contents(output):
     for path in sorted(output.glob("*/seed-*/*")):
         name = str(path.relative_to(output))
         if path.name == "result.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in TIMES}
+            found[name] = {
+                k: v for k, v in json.loads(path.read_text()).items() if k not in (*TIMES, "commit")
+            }
+        elif path.name == "environment.json":
+            # The checkout may move on while a sweep runs, as in a developer's hands.
+            now = json.loads(path.read_text())
+            found[name] = {k: v for k, v in now.items() if k not in ("commit", "earlier")}
         elif path.name == "epochs.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in row.items() if k not in SPEEDS} for row in rows]

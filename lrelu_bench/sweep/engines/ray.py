@@ -34,7 +34,8 @@ class RayEngine(Engine):
     what a plain run gets: as many threads as the driver's OMP_NUM_THREADS says, else all of its node's.
 
     Args:
-        address: the cluster's; None for what RAY_ADDRESS names, else one that runs here, else a new one.
+        address: the cluster's; None for what RAY_ADDRESS names, else one that runs here, else a new one;
+            "local" for a new one in any case.
         gpus_per_run: GPUs a unit takes; fractions share one.
         cpus_per_run: cores a unit takes; None for 1 beside a GPU, else as many as it has threads.
 
@@ -55,7 +56,7 @@ class RayEngine(Engine):
             with _signals_kept():
                 self._ray.init(
                     address,
-                    include_dashboard=None if address else False,
+                    include_dashboard=False,
                     log_to_driver=False,
                     logging_level="error",
                 )
