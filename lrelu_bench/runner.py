@@ -50,7 +50,7 @@ class Watcher(Protocol):
 
 
 WORTH_SECONDS = 10.0
-"""An epoch's end is saved where that much would be lost: a GPU trains a short epoch in the time of two saves."""
+"""An epoch's end is saved where that much would be lost: a GPU may train a short epoch in two saves' time."""
 CHECKPOINT_MINUTES = 5.0
 """How long training may be lost in a crash, unless a user says otherwise."""
 
