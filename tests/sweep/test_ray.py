@@ -23,6 +23,7 @@ from real_units import (
     in_turn,
     kill_with_descendants,
     tasks,
+    until,
 )
 
 from lrelu_bench.errors import BenchError
@@ -91,7 +92,7 @@ def engine(cluster):
 
 @pytest.mark.slow
 def test_a_worker_and_a_node_are_killed_and_the_outcome_equals_the_sequential_sweep(
-    call, cluster, engine, tmp_path
+    call, capsys, cluster, engine, tmp_path
 ):
     expected = in_turn(tmp_path / "in-turn", Stop())
     output, killed = tmp_path / "ray", []
@@ -118,6 +119,8 @@ def test_a_worker_and_a_node_are_killed_and_the_outcome_equals_the_sequential_sw
     assert "its Ray node died" in lost
     assert any(load_result(path).resumed for path in output.glob("*/seed-*"))
     assert contents(output) == contents(expected)
+    engine.close()
+    capsys.readouterr()  # Ray says on its own what was killed
     assert compared(call, output) == compared(call, expected)
 
 
@@ -203,10 +206,12 @@ def dying(task, rays_threads):
 
 
 def patient(task, rays_threads):
+    Path(task.output, str(task.seed)).write_text(str(os.getpid()))
     try:
         while True:
             time.sleep(0.05)
     except KeyboardInterrupt:
+        # As where saving takes its time.
         while True:
             time.sleep(0.05)
 
@@ -263,16 +268,26 @@ def test_how_a_task_ended_is_told_and_how_much_room_there_is(cluster, by_value):
         BenchError, match="no node of the Ray cluster has room for a unit, which takes 1 GPUs"
     ):
         RayEngine(cluster.address, 1.0)
+
+
+@pytest.mark.slow
+def test_a_second_stop_waits_for_nobody(cluster, by_value, tmp_path):
     engine = Standing(cluster.address, patient)
     for seed in range(3):
-        engine.submit(number(seed))
-    time.sleep(1)
+        engine.submit(replace(number(seed), output=str(tmp_path)))
+    until(
+        lambda: len([path for path in tmp_path.iterdir() if path.name.isdigit() and path.read_text()]) == 2,
+        "two at work",
+    )
     engine.stop()
-    engine.ended(1.0)
+    found = [*engine.ended(2.0), *engine.ended(2.0)]
+    assert len(found) < 3, "two are patient"
     engine.stop()
-    left = len(engine._running)
-    assert [outcome.status for _, outcome in all_ended(engine, left)] == ["stopped"] * left
+    found += engine.ended(0.0)
     engine.close()
+    assert [outcome.status for _, outcome in found] == ["stopped"] * 3
+    workers = [Path("/proc", path.read_text()) for path in tmp_path.iterdir() if path.name.isdigit()]
+    until(lambda: not any(worker.exists() for worker in workers), "the end of the workers")
 
 
 def test_rays_own_number_of_threads_is_not_the_units(monkeypatch):

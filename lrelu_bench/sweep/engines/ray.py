@@ -90,6 +90,9 @@ class RayEngine(Engine):
 
     def ended(self, seconds: float) -> list[Ended]:
         """At most one: its files are let go of before the next one's arrive."""
+        if self._stops > 1:
+            left, self._running = list(self._running.values()), {}
+            return [(task, Outcome("stopped", 0.0)) for task in left]
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
         if not self._running:
@@ -99,10 +102,14 @@ class RayEngine(Engine):
         return [(self._running.pop(ref), self._outcome(ref)) for ref in ready]
 
     def stop(self) -> None:
-        """Interrupt the workers, which have their units save; then end them."""
+        """Interrupt the workers, which have their units save; then leave the cluster, which ends them."""
         self._stops += 1
+        if self._stops > 1:
+            # Of two cancels of a task Ray hears the first alone.
+            self._ray.shutdown()
+            return
         for ref in self._running:
-            self._ray.cancel(ref, force=self._stops > 1)
+            self._ray.cancel(ref)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
