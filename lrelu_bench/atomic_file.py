@@ -54,6 +54,24 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def probe(folder: Path) -> None:
+    """Raises `BenchError` where `folder`, which is made if need be, takes no file of a megabyte.
+
+    Less would not do: a full disk takes an empty file. Several processes may ask at once.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".writable.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(bytes(1 << 20))
+        finally:
+            # Whoever holds the folder's lock may have tidied it up.
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a loss of power, on systems that can be asked to."""
     with suppress(OSError):

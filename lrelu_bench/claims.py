@@ -13,6 +13,8 @@ from lrelu_bench.errors import BenchError
 from lrelu_bench.leaderboard import DATASETS, load_board
 from lrelu_bench.strict_yaml import Document, Key, Place, key_name, parse, read_text, show
 
+MAX_LINES = 50
+"""How many problems of a file are told."""
 UNSTATED_SIZES = (128, 192)
 """What a claim without an image size may be about, px; the posts speak of the first more often."""
 
@@ -106,13 +108,18 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
     problems = list(document.problems)
     for index, one in enumerate(document.data):
         problems += [(_place(document, key), sentence) for key, sentence in _problems(one, index)]
-    ids = [one.get("id") if isinstance(one, dict) else None for one in document.data]
-    for index, name in enumerate(ids):
-        if isinstance(name, str) and name in ids[:index]:
+    ids: set[str] = set()
+    for index, one in enumerate(document.data):
+        name = one.get("id") if isinstance(one, dict) else None
+        known = name in ids if isinstance(name, str) else False
+        ids |= {name} if isinstance(name, str) else set()
+        if known:
             key = (index, "id")
             problems.append((_place(document, key), f"id {show(name)} is given twice; name each claim once"))
     if problems:
-        raise BenchError("\n".join(f"{place.text}: {sentence}" for place, sentence in sorted(problems)))
+        lines = [f"{place.text}: {sentence}" for place, sentence in sorted(problems)]
+        more = [f"... and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+        raise BenchError(*lines[:MAX_LINES], *more)
     return tuple(_typed(one) for one in document.data)
 
 

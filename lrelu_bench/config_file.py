@@ -29,7 +29,7 @@ from lrelu_bench.config_schema import (
 from lrelu_bench.errors import BenchError
 from lrelu_bench.strict_yaml import Document, Key, Place, key_name, parse, read_text, show
 
-__all__ = ["dump_experiment", "json_schema", "load_experiment", "parse_seeds"]
+__all__ = ["checked", "dump_experiment", "json_schema", "load_experiment", "parse_seeds", "put"]
 
 MAX_SEEDS = 1000
 # After every line of a file (MAX_BYTES of them at most), in the order of the command line.
@@ -62,7 +62,7 @@ def load_experiment(
         _override(document, override, Place(_COMMAND_LINE + number, f"--set {shown}"))
     if seeds is not None:
         place = Place(_COMMAND_LINE + len(overrides), "--seeds")
-        _put(document, ("seeds",), Document(list(seeds)), place)
+        put(document, ("seeds",), Document(list(seeds)), place)
     return _validated(document, name)
 
 
@@ -76,15 +76,19 @@ def _override(document: Document, override: str, place: Place) -> None:
     try:
         value = parse(text, lambda _: place)
     except BenchError as error:
-        document.problems.append((place, str(error).removeprefix(f"{place.text}: ")))
+        document.problems.append((place, error.in_one_line.removeprefix(f"{place.text}: ")))
         return
     if () not in value.places:
         document.problems.append((place, f"no value is given; {path}=null goes back to the default"))
         return
-    _put(document, key, value, place)
+    put(document, key, value, place)
 
 
-def _put(document: Document, key: Key, value: Document, place: Place) -> None:
+def put(document: Document, key: Key, value: Document, place: Place) -> None:
+    """Set one key of a config, as `--set` does: the value takes the place of what is there.
+
+    Where nothing can be set there, that goes into the document's problems.
+    """
     data = document.data
     for depth, part in enumerate(key[:-1], 1):
         above = data.get(part)
@@ -108,6 +112,15 @@ def _put(document: Document, key: Key, value: Document, place: Place) -> None:
 
 
 def _validated(document: Document, name: str) -> Experiment:
+    experiment, found = checked(document)
+    lines = [f"{place.text}: {text}" for place, text in found]
+    if lines or experiment is None:
+        raise BenchError(*_message(name, lines))
+    return experiment
+
+
+def checked(document: Document) -> tuple[Experiment | None, list[tuple[Place, str]]]:
+    """The experiment of a config's mapping, or all that is wrong with it, in the order of the places."""
     problems = {(): document.problems} | {
         key: [(_place(document, key), sentence)] for key, sentence in _own_problems(document.data)
     }
@@ -119,17 +132,14 @@ def _validated(document: Document, name: str) -> Experiment:
     except ValidationError as error:
         _translate(error, document, problems)
     _drop_missing_that_are_misspelt(document.data, problems)
-    lines = [f"{place.text}: {text}" for place, text in sorted(itertools.chain(*problems.values()))]
-    if lines or experiment is None:
-        raise BenchError(_message(name, lines))
-    return experiment
+    return experiment, sorted(itertools.chain(*problems.values()))
 
 
-def _message(name: str, lines: list[str]) -> str:
+def _message(name: str, lines: list[str]) -> list[str]:
     if len(lines) == 1:
-        return lines[0]
+        return lines
     more = [f"... and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
-    return "\n".join([f"{name}: {len(lines)} problems", *lines[:MAX_LINES], *more])
+    return [f"{name}: {len(lines)} problems", *lines[:MAX_LINES], *more]
 
 
 def _translate(error: ValidationError, document: Document, problems: Problems) -> None:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lrelu_bench import environment
-from lrelu_bench.checkpoint_header import in_order
+from lrelu_bench import environment, plain_file
+from lrelu_bench.checkpoint_header import DamagedError, in_order, require_readable, require_whole
 from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.errors import BenchError
 from lrelu_bench.run_folder import RunFolder
+from lrelu_bench.strict_yaml import Place, parse
 from lrelu_bench.unit import Unit
 
+_LARGEST_ENVIRONMENT = 1_000_000
 _NAMES = {"code": "code of lrelu-bench", "data": "data digest", "compute": "computed on"}
 
 
@@ -24,12 +24,20 @@ def config_text(experiment: Experiment, seed: int) -> str:
 
 
 def identity(unit: Unit, data_digest: str) -> dict[str, str]:
-    """What must be the same for a run to go on: config with seed, code, data, and what it is computed in."""
+    """What must be the same for a run to go on: config with seed, code, data, and what it is computed in.
+
+    Captured steps have an optimizer of their own, whose state another does not understand.
+    """
+    from lrelu_bench.training.captured import captures
+
+    experiment = unit.experiment
+    captured = captures(unit.compute, experiment.effective_recipe, experiment.activation)
+    how = ", steps captured as CUDA graphs" if captured else ""
     return {
         "config": config_text(unit.experiment, unit.seed),
         "code": environment.code_digest(),
         "data": data_digest,
-        "compute": f"{unit.compute.device.type} in {unit.compute.precision}",
+        "compute": f"{unit.compute.device.type} in {unit.compute.precision}{how}",
     }
 
 
@@ -41,14 +49,17 @@ def begun_here(folder: RunFolder) -> bool:
 def require_same(folder: RunFolder, now: Mapping[str, str]) -> None:
     """Raises `BenchError` with every difference where the run begun in `folder` is another than `now`.
 
-    `now` is an `identity`, or a part of one.
+    `now` is an `identity`, or a part of one. Raises it as well where what was saved cannot be read.
     """
-    found, _ = in_order(folder.path)
-    if not found:
-        return
-    path, about = found[0]
-    differences = _differences(about.identity, now)
-    if differences:
+    require_readable(folder.path)
+    for path, about in in_order(folder.path)[0]:
+        differences = _differences(about.identity, now)
+        if not differences:
+            return
+        try:
+            require_whole(path)
+        except DamagedError:
+            continue  # what differs may be no more than a bit that flipped
         raise BenchError(
             f"{path}: the run begun here ({about.where}) is another one: {'; '.join(differences)}; "
             "go back to what it was begun with, or train anew with --force, which discards it"
@@ -87,8 +98,9 @@ def _config_differences(there: str, now: str) -> list[str]:
 
 def _flat(text: str) -> dict[str, str]:
     try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError:
+        # Not `yaml.safe_load`: the text comes out of a file, and its aliases may be a bomb.
+        loaded = parse(text, lambda line: Place(line, f"line {line + 1}")).data
+    except BenchError:
         return {}
     found: dict[str, str] = {}
 
@@ -109,8 +121,8 @@ def with_earlier(folder: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     They stand under `earlier`, the oldest first; where only the same one served, there is none.
     """
     try:
-        before = json.loads((folder / "environment.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        before = json.loads(plain_file.read_text(folder / "environment.json", _LARGEST_ENVIRONMENT))
+    except (BenchError, ValueError, RecursionError):
         return dict(now)
     if not isinstance(before, dict):
         return dict(now)
@@ -131,9 +143,13 @@ def other_hardware(environment_now: Mapping[str, Any]) -> str | None:
         f"{what} {_at(earlier[-1], path)} then, {_at(environment_now, path)} now"
         for what, path in {
             "torch": "versions.torch",
+            "pillow": "versions.pillow",
             "CPU": "cpu",
+            "instructions": "cpu_capability",
             "threads": "threads",
             "GPU": "gpu.name",
+            "input": "input",
+            "torch.compile": "compile",
         }.items()
         if _at(earlier[-1], path) != _at(environment_now, path)
     ]

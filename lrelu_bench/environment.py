@@ -77,7 +77,17 @@ def source_commit() -> str | None:
     return commit + ("+changes" if changes else "")
 
 
-_DECIDES_NO_NUMBER = ("cli", "configs", "doctor", "evidence", "export", "leaderboard", "reference", "report")
+_DECIDES_NO_NUMBER = (
+    "cli",
+    "configs",
+    "doctor",
+    "evidence",
+    "export",
+    "leaderboard",
+    "reference",
+    "report",
+    "sweep",
+)
 
 
 @cache

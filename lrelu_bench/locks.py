@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lrelu_bench import plain_file
 from lrelu_bench.atomic_file import cannot_write
+from lrelu_bench.errors import BenchError
 
 
 class Held(Exception):  # noqa: N818 (a state, not a mistake)
@@ -58,7 +60,8 @@ def _held(lock_file: Path, on_wait: Callable[[str], None] | None) -> Iterator[No
 
 def _acquired(lock: Any) -> bool:
     try:
-        lock.acquire(timeout=0)
+        # Not 0: `is_held` may be asking for an instant.
+        lock.acquire(timeout=0.2)
     except TimeoutError as error:
         # By name: its class is another one where the package was imported a second time.
         if type(error).__name__ != "Timeout":
@@ -78,21 +81,23 @@ def _sign(lock_file: Path) -> None:
 def holder_of(lock_file: Path) -> str:
     """Who last took the lock, in words for a message."""
     try:
-        signed = json.loads(lock_file.read_text())
+        signed = json.loads(plain_file.read_text(lock_file, 10_000))
         return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (BenchError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 
 def is_held(lock_file: Path) -> bool:
     """Whether a process holds the lock now; False where there is no such file or the system cannot be asked.
 
-    Nothing is written. A process that asks for the lock in the same instant may have to ask again.
+    Nothing is written.
     """
     if sys.platform == "win32":
         return False
     import fcntl
 
+    if not lock_file.is_file():
+        return False
     try:
         with lock_file.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

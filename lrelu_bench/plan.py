@@ -18,6 +18,7 @@ STATUS_SENTENCES = {
     "archive": "archive here, decoded at the first run",
     "partial": "partly downloaded, the rest fetched at the first run",
     "absent": "fetched at the first run",
+    "damaged": "its cache is damaged and the archive gone: `data fetch` brings it anew",
 }
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lrelu_bench import npz_file
 from lrelu_bench.errors import BenchError
+from lrelu_bench.plain_file import MissingError
 
 FILE = "predictions.npz"
 
@@ -46,7 +47,7 @@ class Predictions:
         path = folder / FILE
         try:
             arrays = npz_file.read(path, "the predictions of a run")
-        except FileNotFoundError:
+        except MissingError:
             return None
         kinds = {"predicted": "u", "label": "u", "image": "S"}
         for name, kind in kinds.items():

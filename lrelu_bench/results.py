@@ -13,12 +13,13 @@ results/<experiment>/seed-<n>/
 
 import json
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
+from lrelu_bench.typed_json import beyond, fields_of, shown
 
 SCHEMA_VERSION = 1
 
@@ -138,38 +139,52 @@ class Run:
     """As the user named it, or as it was found below what the user named."""
 
 
-_CHECKED = (int, float, str, bool)
+_LARGEST_RESULT = 1_000_000
+_LARGEST_EPOCHS = 4_000_000
+_MOST_EPOCHS = 10_000
+_REMEDY = "bring back the one that the run wrote"
+EPOCH_RANGE: tuple[float, float] = (-1e39, 1e39)
+"""Of an epoch's numbers: the losses of a run that is about to diverge are large, but fp32 holds no larger."""
+EPOCH_RANGES: dict[str, tuple[float, float]] = {"epoch": (1, 1e6), "accuracy": (0, 1), "correct": (0, 1e12)}
+"""Of those that have their own."""
+LEAST = {
+    **dict.fromkeys(("valid_images", "train_images", "size", "epochs", "batch_size"), 1),
+    **dict.fromkeys(("epochs_done", "seed", "parameters", "activation_parameters", "lr", "wall_seconds"), 0),
+}
+"""By field, what no run's number is below."""
 
 
 def load_result(folder: Path) -> RunResult:
     """Read one run's `result.json`; raises `BenchError` naming the file and what is wrong with it."""
     path = folder / "result.json"
+    text = plain_file.read_text(path, _LARGEST_RESULT, _REMEDY)
     try:
-        raw = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot read ({error})") from error
+        raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise BenchError(f"{path}:{error.lineno}: damaged, not JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: damaged, not JSON of a result ({error})") from error
     if not isinstance(raw, dict) or "schema_version" not in raw:
         raise BenchError(f"{path}: not a result of lrelu-bench (no schema_version)")
-    if raw["schema_version"] != SCHEMA_VERSION:
+    version = raw["schema_version"]
+    if version != SCHEMA_VERSION or type(version) is not int:
+        newer = type(version) is int and SCHEMA_VERSION < version < 1000
+        what = "written by a newer lrelu-bench; upgrade lrelu-bench" if newer else "damaged; no such version"
         raise BenchError(
-            f"{path}: schema_version {raw['schema_version']} but this lrelu-bench reads {SCHEMA_VERSION}; "
-            "use the version that wrote it"
+            f"{path}: schema_version {shown(version)} but this lrelu-bench reads {SCHEMA_VERSION}: {what}"
         )
     return _checked(path, raw)
 
 
 def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
     """A `RunResult` whose every field is there, unless it has a default, and of its type."""
-    values = _fields_of(RunResult, raw, f"{path}: damaged, ")
-    if not isinstance(values["activation"], dict) or not isinstance(values["activation"].get("name"), str):
-        raise BenchError(f"{path}: damaged, activation has no name")
-    for name in ("valid_images", "train_images", "size", "epochs", "batch_size"):
-        if values[name] < 1:
-            raise BenchError(f"{path}: damaged, {name} is {values[name]}, not a count")
+    values = fields_of(RunResult, raw, f"{path}: damaged, ")
+    problem = _problem_of_activation(values["activation"])
+    if problem:
+        raise BenchError(f"{path}: damaged, activation {problem}")
+    for name, least in LEAST.items():
+        if values[name] < least:
+            raise BenchError(f"{path}: damaged, {name} is {values[name]}, not {least} or more")
     try:
         json.dumps(raw, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -179,59 +194,65 @@ def _checked(path: Path, raw: dict[str, Any]) -> RunResult:
             raise BenchError(f"{path}: damaged, {name} is {values[name]}, not a share between 0 and 1")
     if "divergences" in values:
         values["divergences"] = [
-            Divergence(**_fields_of(Divergence, one, f"{path}: damaged, divergences[{i}]: "))
+            Divergence(**fields_of(Divergence, one, f"{path}: damaged, divergences[{i}]: "))
             for i, one in enumerate(values["divergences"])
         ]
     return RunResult(**values)
 
 
-def _fields_of(kind: type[RunResult | Divergence], raw: dict[str, Any], where: str) -> dict[str, Any]:
-    """The values of the class's fields; raises `BenchError`, which begins with `where`, for a bad one."""
-    optional = [one.name for one in fields(kind) if one.default_factory is not MISSING]
-    missing = [one.name for one in fields(kind) if one.name not in raw and one.name not in optional]
-    if missing:
-        raise BenchError(f"{where}missing {', '.join(missing)}")
-    values = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
-    for one in fields(kind):
-        problem = _problem(one.type, values[one.name]) if one.name in values else None
-        if problem:
-            raise BenchError(f"{where}{one.name} is {values[one.name]!r}, not {problem}")
-    return values
+def _problem_of_activation(activation: Any) -> str | None:
+    """What is wrong with a name and its options: numbers, words, nothing, or a few of these below one key."""
+    if not isinstance(activation, dict) or not isinstance(activation.get("name"), str):
+        return "has no name"
+    for key, value in activation.items():
+        if key == "options" and isinstance(value, dict):
+            fits = all(map(_is_number, value.values()))
+        elif key == "bounds" and isinstance(value, dict):
+            fits = all(_is_interval(one) for one in value.values())
+        elif key == "learn" and isinstance(value, list):
+            fits = all(isinstance(one, str) for one in value)
+        else:
+            fits = value is None or (isinstance(value, int | float | str) and beyond(value) is None)
+            fits = fits and (key not in ("bounds", "learn", "options") or value is None)
+        if not fits:
+            return f"has {key} {shown(value)}, which is no such option"
+    return None
 
 
-def _problem(kind: Any, value: Any) -> str | None:
-    """What a value should have been, where it is not of its field's type."""
-    if get_origin(kind) is Literal:
-        return None if value in get_args(kind) else " or ".join(get_args(kind))
-    if get_origin(kind) is list:
-        (item_kind,) = get_args(kind)
-        name, item_type = {str: ("text", str), int: ("counts", int)}.get(item_kind, ("mappings", dict))
-        fits = isinstance(value, list) and all(type(item) is item_type for item in value)
-        return None if fits else f"a list of {name}"
-    # `int | None` is int, and None as well.
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if allowed[0] not in _CHECKED or (value is None and NoneType in allowed):
-        return None
-    numbers = (int, float) if allowed[0] is float else allowed[0]
-    # bool is an int to Python, but `true` is no count.
-    fits = isinstance(value, numbers) and (allowed[0] is bool or not isinstance(value, bool))
-    return None if fits else str(allowed[0].__name__)
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and beyond(value) is None
 
 
 def load_epochs(folder: Path) -> list[EpochRow]:
     """Read one run's epochs, a null as NaN; raises `BenchError` naming file and line."""
     path = folder / "epochs.jsonl"
     rows = []
-    try:
-        for number, line in enumerate(path.read_text().splitlines(), 1):  # noqa: B007 (named in the except)
+    lines = plain_file.read_text(path, _LARGEST_EPOCHS, _REMEDY).splitlines()
+    if len(lines) > _MOST_EPOCHS:
+        raise BenchError(f"{path}: damaged, holds over {_MOST_EPOCHS:,} epochs, which no run has; {_REMEDY}")
+    for number, line in enumerate(lines, 1):
+        try:
             values = json.loads(line)
-            finite: dict[str, Any] = {key: math.nan if v is None else v for key, v in values.items()}
-            wrong = [key for key, v in finite.items() if type(v) not in (int, float)]
-            if wrong:
-                raise ValueError(f"{wrong[0]} is no number")
-            rows.append(EpochRow(**finite))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot read ({error})") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BenchError(f"{path}:{number}: damaged ({error})") from error
+        except (ValueError, RecursionError) as error:
+            raise BenchError(f"{path}:{number}: damaged ({error})") from error
+        if not isinstance(values, dict):
+            raise BenchError(f"{path}:{number}: damaged (not an epoch's numbers)")
+        # What is not finite is null, and in the first versions' files NaN.
+        known = {key: 0.0 if _is_nan(value) else value for key, value in values.items()}
+        found = fields_of(EpochRow, known, f"{path}:{number}: damaged, ")
+        for name, value in found.items():
+            least, most = EPOCH_RANGES.get(name, EPOCH_RANGE)
+            if not least <= value <= most:
+                where = f"{path}:{number}: damaged, {name} is {shown(value)}"
+                raise BenchError(f"{where}, not between {least:g} and {most:g}")
+        found |= {key: math.nan for key in found if _is_nan(values[key])}
+        rows.append(EpochRow(**found))
     return rows
+
+
+def _is_nan(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))

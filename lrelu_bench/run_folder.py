@@ -16,7 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from lrelu_bench.atomic_file import cannot_write, find_torn, remove_torn, write_atomically
+from lrelu_bench.atomic_file import (
+    cannot_write,
+    find_torn,
+    probe,
+    remove_torn,
+    sync_folder,
+    write_atomically,
+)
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import EpochRow, RunResult, load_result
 
@@ -67,11 +74,14 @@ class RunFolder:
         return self.staged if self.occupied else self
 
     def require_writable(self) -> None:
-        """Raises `BenchError` where nothing can be written here: better before a download than after."""
-        probe = self.path / ".writable"
-        # As much as a run writes, generously: a full disk takes an empty file.
-        write_atomically(probe, bytes(1 << 20))
-        probe.unlink()
+        """Raises `BenchError` where nothing can be written here: better before a download than after.
+
+        The run's own folder is not made: `settle` asks whether it is there.
+        """
+        real = self.path.resolve()
+        probe(real.parent)
+        if real.exists():
+            probe(real)
 
     @property
     def occupied(self) -> bool:
@@ -139,7 +149,7 @@ class RunFolder:
     def unsettled(self) -> bool:
         """Whether `settle` has anything to do."""
         leftovers = bool(find_torn(self.path)) or any((self.path / name).exists() for name in CHECKPOINTS)
-        return self._beside("old").exists() or self.staged._finished() or (self.occupied and leftovers)
+        return self._beside("old").exists() or self.staged._finished() or (leftovers and self._finished())
 
     def settle(self) -> bool:
         """Finish what a process was killed in: a replacement, or tidying up; whether a run was replaced.
@@ -150,18 +160,32 @@ class RunFolder:
         replaced = new._finished() or old.exists()
         try:
             if old.exists():
-                if not real.exists():
-                    # Only a finished run begins to replace another.
-                    (new.path if new.path.exists() else old).rename(real)
-                self._retire(old)
+                if not self.occupied:
+                    self._make_room(real, old)
+                    (new.path if new._finished() else old).rename(real)
+                if old.exists():
+                    self._retire(old)
             if new._finished():
                 new.finish()
                 self.replace()
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        if self.occupied:
+        # Of a run whose result cannot be read, the checkpoints may be all there is.
+        if self._finished():
             self.finish()
         return replaced
+
+    @staticmethod
+    def _make_room(real: Path, old: Path) -> None:
+        """Somebody may have made the folder anew meanwhile: the run put aside may be the only one."""
+        try:
+            if real.exists():
+                real.rmdir()
+        except OSError as error:
+            raise BenchError(
+                f"{real}: holds no run, and stands in the way of the one that was put aside in {old}; "
+                "move what is in it elsewhere"
+            ) from error
 
     def replace(self) -> None:
         """Put the finished run that was staged in this one's place; what was here is gone only after that."""
@@ -169,6 +193,8 @@ class RunFolder:
         if real.exists():
             real.rename(old)
         self.staged.path.rename(real)
+        # The names must be on the disk before the other run is deleted.
+        sync_folder(real.parent)
         if old.exists():
             self._retire(old)
 

@@ -49,13 +49,15 @@ class Watcher(Protocol):
         """Called with what a user should know."""
 
 
+WORTH_SECONDS = 10.0
+"""An epoch's end is saved where that much would be lost: a GPU may train a short epoch in two saves' time."""
 CHECKPOINT_MINUTES = 5.0
 """How long training may be lost in a crash, unless a user says otherwise."""
 
 
 @dataclass(frozen=True)
 class Saving:
-    """When a run saves its state: after each epoch, every few minutes, and where it is asked to stop."""
+    """When a run saves its state: after an epoch, every few minutes, and where it is asked to stop."""
 
     minutes: float = CHECKPOINT_MINUTES
     stop: Stop = field(default_factory=Stop)
@@ -174,7 +176,7 @@ class _Run:
                 self._write(event)
                 if self.result.status != "running":
                     break
-            if self.saving.stop.asked or event is not None or self._due():
+            if self.saving.stop.asked or self._due(at_end=event is not None):
                 self._save()
             if self.saving.stop.asked:
                 return None
@@ -223,8 +225,10 @@ class _Run:
             self.watcher.note(f"{problem}; {'an older one is whole' if whole else 'the run begins anew'}")
         return whole or (None, None)
 
-    def _due(self) -> bool:
-        return time.perf_counter() - self._saved_at >= 60 * self.saving.minutes
+    def _due(self, at_end: bool) -> bool:
+        """Whether to save now; sooner at an epoch's end than within one."""
+        interval = 60 * self.saving.minutes
+        return time.perf_counter() - self._saved_at >= (min(WORTH_SECONDS, interval) if at_end else interval)
 
     def _save(self) -> None:
         self._number += 1

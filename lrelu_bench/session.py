@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.data.archives import data_home
 from lrelu_bench.data.datasets import Split, expected_counts, open_split
 from lrelu_bench.errors import BenchError
-from lrelu_bench.locks import Held, hold, hold_at_once
+from lrelu_bench.locks import Held, hold, hold_at_once, holder_of, is_held
 from lrelu_bench.report.announce import remarks
 from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_training
 from lrelu_bench.report.render import render_run_row
@@ -66,9 +66,7 @@ def run_all(
     if training.done:
         console.print(render_run_row(*(training.done[seed] for seed in sorted(training.done))))
     if training.problems:
-        raise BenchError(
-            "\n".join(f"seed {seed} not trained: {why}" for seed, why in training.problems.items())
-        )
+        raise BenchError(*(f"seed {seed} not trained: {why}" for seed, why in training.problems.items()))
 
 
 class _Training:
@@ -102,7 +100,7 @@ class _Training:
         try:
             found = folder.completed(self.experiment.digest, seed)
         except BenchError as error:
-            self.problems[seed] = f"{error}; --force replaces it"
+            self.problems[seed] = f"{error.in_one_line}; --force replaces it"
             return
         if found is not None:
             self._finished(seed, found)
@@ -176,7 +174,7 @@ class _Training:
                 console.say(f"seed {seed}: {place.path} was begun as another run, which is discarded")
             continuing.require_same(place, identity)
         except BenchError as error:
-            self.problems[seed] = str(error)
+            self.problems[seed] = error.in_one_line
             return None
         stays = " (the run there stays until this one is finished)" if place is not folder else ""
         console.say(f"seed {seed}: {folder.path}{stays}")
@@ -206,7 +204,8 @@ class _Training:
                 after = _after_diverging(unit)
                 console.say(f"seed {unit.seed}: diverged in epoch {result.diverged_in}; {after}")
             self._finished(unit.seed, result)
-        if stop.asked:
+        # Where the last run was finished in the same moment, nothing was stopped.
+        if stop.asked and self.left:
             self._say_stopped(units, stop)
             raise SystemExit(stop.exit_code)
 
@@ -250,7 +249,7 @@ def _advice(error: Exception, experiment: Experiment, compute: "Compute", at_onc
     if "CUDA error" in str(error) or type(error).__name__ == "AcceleratorError":
         return (
             f"the GPU failed ({what}); the same command goes on from what was saved last; where it fails "
-            "again, try --no-cuda-graph, and look at the system's log"
+            "again, look at the system's log, and try --no-cuda-graph --force, which begins anew"
         )
     return None
 
@@ -345,11 +344,8 @@ def _state(experiment: Experiment, seed: int, compute: "Compute", folder: RunFol
     """What `run` would find of a seed, in words."""
     from lrelu_bench.unit import Unit
 
-    try:
-        with hold_at_once(folder.lock) if folder.lock.exists() else nullcontext():
-            pass
-    except Held as holder:
-        return f"{holder} trains it"
+    if is_held(folder.lock):
+        return f"{holder_of(folder.lock)} trains it"
     try:
         if folder.completed(experiment.digest, seed) and not force:
             return "complete already"

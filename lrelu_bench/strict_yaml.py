@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
 
 Key = tuple[str | int, ...]
@@ -21,6 +22,9 @@ Key = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
+MAX_VALUES = 20_000
+"""Keys and values of a file: PyYAML takes a second and some MB for so many, and a file of 1 MB can hold more
+than 400,000."""
 # Python refuses to convert very long digit strings, and no float holds them.
 MAX_DIGITS = 300
 
@@ -56,11 +60,13 @@ class StrictLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
     depth = 0
+    values = 0
 
     def document(self) -> yaml.Node | None:
         """The only document's root, None where the text holds none.
 
-        Raises RefusedError for a second document, an anchor, an alias, a tag, or nesting too deep.
+        Raises RefusedError for a second document, an anchor, an alias, a tag, nesting too deep, or too many
+        values.
         """
         self.get_event()  # type: ignore[no-untyped-call]
         if self.check_event(yaml.StreamEndEvent):
@@ -77,6 +83,11 @@ class StrictLoader(yaml.SafeLoader):
         reason = _refusal(event)
         if self.depth >= MAX_DEPTH:
             reason = f"nested deeper than {MAX_DEPTH} levels; no experiment is"
+        self.values += 1
+        if self.values > MAX_VALUES:
+            reason = (
+                f"the file holds more than {MAX_VALUES:,} values; split it, or remove what is no part of it"
+            )
         if reason:
             raise RefusedError(event.start_mark.line, reason)
         self.depth += 1
@@ -225,33 +236,12 @@ def show(value: Any) -> str:
 def read_text(path: Path) -> str:
     """The file's text.
 
-    Raises BenchError if it is missing, unreadable, a folder, over 1 MB or not UTF-8.
+    Raises BenchError if it is missing, unreadable, no plain file, over `MAX_BYTES` or not UTF-8.
     """
     try:
-        if path.is_dir():
-            raise BenchError(f"{path}: this is a folder; give a YAML file in it")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+        return plain_file.read_text(path, MAX_BYTES, "give a YAML file, saved as UTF-8")
+    except plain_file.MissingError:
         raise BenchError(_missing_sentence(path)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BenchError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
-    return _decoded(raw, path)
-
-
-def _decoded(raw: bytes, path: Path) -> str:
-    if len(raw) > MAX_BYTES:
-        raise BenchError(f"{path}: larger than 1 MB, so not an experiment; give a config file")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BenchError(f"{path}: the file is UTF-16; save it as UTF-8")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # error.start counts from after a byte-order mark, which holds no line break.
-        line = raw.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise BenchError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
 
 
 def _missing_sentence(path: Path) -> str:

@@ -5,6 +5,7 @@ Letters in the shapes: S sampled steps, L activation sites, P names of learned p
 E finished epochs, T learned values of all sites together, X points of a curve.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lrelu_bench import npz_file
 from lrelu_bench.errors import BenchError
+from lrelu_bench.plain_file import MissingError
 
 SCHEMA_VERSION = 1
 FILE = "telemetry.npz"
@@ -28,6 +30,10 @@ CURVE_X = np.linspace(-4, 12, 33)
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 
+MOST_NAMES = 200
+"""Of activation sites, and of parameters."""
+
+_KINDS = {"U": np.str_, "i": np.int32, "u": np.uint32, "f": np.float32}
 _SHAPES = {
     "site": ("U", "L"),
     "channels": ("i", "L"),
@@ -138,7 +144,7 @@ class Telemetry:
         path = folder / FILE
         try:
             arrays = npz_file.read(path, "the telemetry of a run")
-        except FileNotFoundError as error:
+        except MissingError as error:
             raise BenchError(
                 f"{path}: not there; the run is older than telemetry or has not finished an epoch; "
                 "train it again with `lrelu-bench run --force`"
@@ -147,7 +153,7 @@ class Telemetry:
         if version is None or version.shape != () or version != SCHEMA_VERSION:
             raise BenchError(
                 f"{path}: schema_version {version} but this lrelu-bench reads {SCHEMA_VERSION}; "
-                "use the version that wrote it"
+                "use the version that wrote it, or a newer lrelu-bench"
             )
         return cls(**_checked(path, arrays))
 
@@ -170,4 +176,26 @@ def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[A
     start, stop = np.moveaxis(arrays["offsets"], -1, 0)
     if not ((start >= 0) & (start <= stop) & (stop <= sizes["T"])).all():
         raise BenchError(f"{path}: damaged, offsets point outside of values")
-    return {name: arrays[name] for name in _SHAPES}
+    for name, problem in _impossible(arrays):
+        raise BenchError(f"{path}: damaged, {name} {problem}")
+    # A number beyond its type becomes infinite, which the readers know from runs that diverged.
+    with np.errstate(over="ignore"):
+        return {name: arrays[name].astype(_KINDS[kind]) for name, (kind, _) in _SHAPES.items()}
+
+
+def _impossible(arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str]]:
+    """Which arrays hold what no run writes, diverged or not, and what that is."""
+    for name in ("site", "parameter"):
+        if len(arrays[name]) > MOST_NAMES or not all(0 < len(one) <= 100 for one in arrays[name].tolist()):
+            yield name, f"holds over {MOST_NAMES} names, or one that is empty or long"
+    for name, least in (("channels", 1), ("step", 1), ("histogram", 0)):
+        if arrays[name].size and not least <= arrays[name].min() <= arrays[name].max() < 2**31:
+            yield name, "holds a number that is no count"
+    for name in ("epoch", "edges", "curve_x"):
+        if not (np.isfinite(arrays[name]) & (abs(arrays[name]) < 1e6)).all():
+            yield name, "holds a number that is not finite or far too large"
+    for name in ("step", "edges", "curve_x"):
+        if (arrays[name][1:] <= arrays[name][:-1]).any():
+            yield name, "does not ascend"
+    if arrays["epoch"].min() < 0 or (np.diff(arrays["epoch"]) < 0).any():
+        yield "epoch", "goes back"

@@ -130,13 +130,13 @@ class Benchmark:
         self.compute = choose_compute(options.device, options.precision)
         device = self.compute.device.type
         steps, warm = STEPS[device]
+        cores, most = environment.usable_cores(), options.most_workers
         self.pace = Pace(
             steps=options.steps or steps,
             warm=options.warm or warm,
             blocks=Blocks(options.blocks, options.default_blocks),
-            most_workers=min(environment.usable_cores(), 16)
-            if options.most_workers is None
-            else options.most_workers,
+            most_workers=min(cores, 16) if most is None else most,
+            fewest_workers=cores // 4 if device == "cuda" and most is None else 0,
         )
         self.run_blocks = Blocks(options.run_blocks, options.default_blocks)
         torch.set_num_threads(options.threads)

@@ -4,8 +4,9 @@ All are set beside torch's ReLU, in place behind torch's batch norm; `relu` is t
 pass with the batch norm. One net per variant, the same batch, seed and precision; blocks of steps take turns
 in rotating order, and a second net with torch's ReLU gives the noise floor (A/A). A step is forward, backward
 and optimizer on a batch that is ready. Peak memory is measured first, in a process per variant, and on a CPU
-the learned one's also where Numba's cache is empty. On CUDA the kernels alone are set beside a copy as well,
-and those fused with batch norm beside the unfused ones, as training chooses between them. Prints Markdown.
+the learned one's also where Numba's cache is empty. On CUDA steps are replays of a graph, as in training; the
+kernels alone are set beside a copy as well, and those fused with batch norm beside the unfused ones, as
+training chooses between them. Prints Markdown.
 
 Example: python scripts/measure_activation.py --blocks 9 --steps 3
 """
@@ -35,6 +36,7 @@ from lrelu_bench.activations.kernels import choosing
 from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.training import cpu
+from lrelu_bench.training.captured import WARM_STEPS, CudaGraphs
 from lrelu_bench.training.precision import Compute, choose_compute
 
 REFERENCE = "torch's relu"
@@ -53,29 +55,41 @@ def factory_of(variant: str) -> Callable[[int], nn.Module]:
 
 
 class Stepper:
-    """One variant's net, optimizer and batch."""
+    """One variant's net, optimizer and batch.
 
-    def __init__(self, variant: str, arch: str, batch: int, compute: Compute) -> None:
+    Args:
+        captured: whether a step is a CUDA graph.
+    """
+
+    def __init__(self, variant: str, arch: str, batch: int, compute: Compute, captured: bool = False) -> None:
         torch.manual_seed(0)
         net = xresnet(arch, factory_of(variant)).to(compute.device).to(memory_format=torch.channels_last)
         self.net, self.compute = net.train(), compute
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+        on_gpu = compute.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=on_gpu, capturable=on_gpu)
         images = torch.randn(batch, 3, SIZE, SIZE, device=compute.device)
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(10, (batch,), device=compute.device)
+        self._again: Callable[[], object] = self._step
+        if captured:
+            self.seconds(WARM_STEPS)
+            self._again = CudaGraphs()(self._step)
 
     def seconds(self, steps: int) -> float:
         """Time of that many training steps."""
         synchronize(self.compute)
         started = time.perf_counter()
         for _ in range(steps):
-            with self.compute.autocast():
-                loss = F.cross_entropy(self.net(self.images), self.labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self._again()
         synchronize(self.compute)
         return time.perf_counter() - started
+
+    def _step(self) -> None:
+        with self.compute.autocast():
+            loss = F.cross_entropy(self.net(self.images), self.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 def synchronize(compute: Compute) -> None:
@@ -105,7 +119,10 @@ def main() -> None:
     # Before this process grows: a child's peak counts from its parent's size on.
     memory = {variant: memory_in_own_process(variant) for variant in VARIANTS}
     first_use = memory_at_first_use("learned_relu") if compute.device.type == "cpu" else None
-    steppers = [Stepper(variant, options.arch, options.batch, compute) for variant in VARIANTS]
+    on_gpu = compute.device.type == "cuda"
+    steppers = [
+        Stepper(variant, options.arch, options.batch, compute, captured=on_gpu) for variant in VARIANTS
+    ]
     for stepper in steppers:
         stepper.seconds(2)
     times = {variant: [0.0] * options.blocks for variant in VARIANTS}

@@ -37,7 +37,7 @@ def main() -> None:
     total = runs.Tally()
     with tempfile.TemporaryDirectory() as place:
         names = [list(SUBJECTS)[i % len(SUBJECTS)] for i in range(given.runs)]
-        peaceful = {name: runs.in_peace(name, Path(place, name, "peace"), 5) for name in dict.fromkeys(names)}
+        peaceful = {name: runs.in_peace(name, Path(place, name, "peace"), 0) for name in dict.fromkeys(names)}
         for number, name in enumerate(names):
             acts = chance.choices(
                 list(runs.ACTS), [8, *[1] * (len(runs.ACTS) - 1)], k=chance.randint(1, LONGEST)

@@ -127,6 +127,7 @@ def test_ratios_pair_times_of_the_same_block():
 
 def test_numbers_of_workers_tried():
     assert [candidates(most) for most in (0, 1, 2, 6)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 4, 6]]
+    assert [candidates(16, 4), candidates(1, 0), candidates(3, 3)] == [[4, 8, 16], [0, 1], [3]]
 
 
 @pytest.mark.parametrize("kind", [Window, ProfiledWindow])

@@ -146,3 +146,19 @@ def test_torchs_generator_is_left_where_it_was():
     before = torch.get_rng_state()
     Clock(fused=forever(1.0), unfused=forever(2.0)).answer()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 1e-2])
+def test_the_device_sleeps_until_all_steps_are_queued_however_slow_the_host(seconds, monkeypatch):
+    clock, slept = [0.0], []
+
+    def step():
+        clock[0] += seconds
+
+    monkeypatch.setattr(choosing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
+    monkeypatch.setattr(choosing, "launched", lambda work, repeats: (work, repeats))
+    assert choosing.queued(step, 3) == (step, 3)
+    (cycles,) = slept
+    at_two_gigahertz = cycles / 2e9
+    assert 2 * 3 * seconds == pytest.approx(at_two_gigahertz)

@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from tiny_archive import tiny_archive, tiny_members, write_members, write_tiny_archive
 
@@ -409,3 +410,14 @@ def test_the_readme_names_the_commands_there_are():
     used = set(re.findall(r"^(?:\S*/)?lrelu-bench ([a-z]+)", readme, re.MULTILINE))
     assert used
     assert used <= commands | {"data", "config", "leaderboard"}
+
+
+def test_options_are_named_in_lower_case():
+    # Typer 0.27 takes an option's name from a metavar in capitals that spells it.
+    commands, options = [typer.main.get_command(cli.app)], []
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        options += [option for parameter in command.params for option in parameter.opts]
+    assert "--seeds" in options
+    assert [option for option in options if option != option.lower()] == []

@@ -136,7 +136,7 @@ def test_windows_line_ends_keep_the_line_numbers() -> None:
         (f"{VALID}? {'? ' * 5000}", f"x.yaml:{LAST + 1}: nested deeper than 16 levels"),
         (
             VALID.encode() + b"arch: caf\xe9\n",
-            f"x.yaml:{LAST + 1}: byte 0xe9 is not UTF-8; save the file as UTF-8",
+            f"x.yaml:{LAST + 1}: byte 0xe9 is not UTF-8; give a YAML file, saved as UTF-8",
         ),
         (VALID.encode("utf-16"), "x.yaml: the file is UTF-16; save it as UTF-8"),
         ("#" * (MAX_BYTES + 1), "x.yaml: larger than 1 MB"),
@@ -172,11 +172,13 @@ def test_what_is_no_file(name: str) -> None:
         load_experiment(Path(name))
 
 
-def test_unreadable_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "x.yaml").write_text(VALID)
+
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("lrelu_bench.plain_file.os.open", refuse)
     with pytest.raises(BenchError, match=r"^x\.yaml: cannot be read \(Permission denied\)"):
         load_experiment(Path("x.yaml"))
 

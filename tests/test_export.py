@@ -186,7 +186,7 @@ DAMAGE = {
     ),
     "text": (
         rewrite("epochs.jsonl", json.dumps({**asdict(ROWS[0]), "lr": "low"}) + "\n"),
-        "epochs.jsonl:1: damaged (lr is no number)",
+        "epochs.jsonl:1: damaged, lr is 'low', not float",
     ),
     "order": (
         rewrite("epochs.jsonl", json.dumps(asdict(ROWS[1])) + "\n"),

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.config import Activation
-from lrelu_bench.models import LAYERS, course_cnn, xresnet
+from lrelu_bench.models import LAYERS, AveragePool, course_cnn, xresnet
 
 PARAMETERS = {"xresnet18": 11_200_874, "xresnet34": 21_309_034, "xresnet50": 23_547_754}
 
@@ -100,3 +101,22 @@ def test_the_course_nets_start_is_kaiming_with_the_slope_for_convolutions_alone(
     assert plain[9].weight.std().item() == pytest.approx((2 / 288) ** 0.5, rel=0.03)
     assert plain[-1].weight.abs().max() <= 32**-0.5
     assert plain[-1].bias.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("sides", [(16, 24), (7, 8), (1, 1)])
+def test_on_cuda_average_pooling_is_torchs(dtype, sides):
+    x = (
+        torch.randn(3, 24, *sides, device="cuda")
+        .to(dtype, memory_format=torch.channels_last)
+        .requires_grad_()
+    )
+    with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        own, theirs = AveragePool()(x), functional.avg_pool2d(x, 2, ceil_mode=True)
+    grad = torch.randn_like(theirs)
+    ours = own, *torch.autograd.grad(own, x, grad)
+    for one, other in zip(ours, (theirs, *torch.autograd.grad(theirs, x, grad)), strict=True):
+        assert one.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(one, other)

@@ -1,8 +1,12 @@
 """Progress: live on a terminal, sparse where it is piped."""
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
+import pytest
 from rich.console import Console
 
 from lrelu_bench.report.progress import epoch_line, watch_data, watch_training
@@ -27,6 +31,28 @@ def shown(is_terminal, use):
     with use(Console(file=text, force_terminal=is_terminal, width=100)) as watcher:
         yield watcher[0] if isinstance(watcher, list) else watcher
     yield text.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such terminals")
+def test_a_terminal_that_is_closed_stops_nothing():
+    import pty
+
+    program = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from lrelu_bench.report.progress import SteadyConsole, watch_training\n"
+        "with watch_training(SteadyConsole()) as (watcher,):\n"
+        "    print('ready'); input(); [watcher.note('epoch') for _ in range(3)]\n"
+    )
+    here, there = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=there, stderr=subprocess.PIPE
+    ) as process:
+        os.close(there)
+        while b"ready" not in os.read(here, 1024):
+            pass
+        os.close(here)
+        _, err = process.communicate(b"\n", timeout=60)
+    assert (process.returncode, err) == (0, b"")
 
 
 def test_an_epoch_is_one_line():
@@ -75,8 +101,8 @@ def test_a_terminal_shows_each_stage():
     session = shown(True, watch_data)
     progress = next(session)
     progress("download", 5_000_000, 10_000_000)
-    progress("wait", 0, None)
+    progress.say("held by process 7; waiting")
     progress.progress.refresh()
     text = next(session)
     assert "5.0 of 10.0 MB" in text
-    assert "for another process that holds the lock" in text
+    assert "held by process 7; waiting" in text

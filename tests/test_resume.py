@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from test_training import CPU, Silent, experiment
 from tiny_net import tiny_net
+from torch import nn
 
-from lrelu_bench import continuing, environment, plan, runner, session
+from lrelu_bench import continuing, environment, plan, runner, session, weights_file
 from lrelu_bench.checkpoint_header import About, DamagedError, in_order
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
@@ -27,7 +28,9 @@ from lrelu_bench.results import load_epochs, load_result
 from lrelu_bench.run_folder import CHECKPOINTS, RunFolder
 from lrelu_bench.runner import Saving
 from lrelu_bench.stopping import Stop
-from lrelu_bench.training import checkpoint
+from lrelu_bench.training import captured, checkpoint
+from lrelu_bench.training.objective import Objective
+from lrelu_bench.training.precision import choose_compute
 from lrelu_bench.training.step import EagerStepper
 from lrelu_bench.unit import Unit
 
@@ -141,7 +144,7 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
 
     path = tmp_path / CHECKPOINTS[0]
     checkpoint.save(path, About(1, 0, 1, {}), {"fit": Evil()})
-    with pytest.raises(DamagedError, match="cannot read it"):
+    with pytest.raises(BenchError, match=r"checkpoint-a\.ckpt: this torch .* cannot read it"):
         checkpoint.load(path)
     assert not (tmp_path / "owned").exists()
 
@@ -174,6 +177,83 @@ def test_another_run_is_not_gone_on_with(split, tmp_path, small, monkeypatch, ch
         continuing.require_same(unit.folder, same | change)
     assert "--force" in str(error.value)
     assert "epoch 1, after step 1" in str(error.value)
+
+
+def test_a_header_that_lost_a_bit_is_not_taken_for_another_run(split, tmp_path, small, monkeypatch):
+    unit = unit_in(tmp_path)
+    for after in (1, 2):
+        stopped(split, unit, after, monkeypatch)
+    (newest, about), _ = in_order(unit.folder.path)[0]
+    code = about.identity["code"].encode()
+    newest.write_bytes(newest.read_bytes().replace(code, b"x" + code[1:], 1))
+    assert runner.run(unit, split, Heard()).resumed == [1]
+
+
+def test_what_another_torch_saved_is_not_discarded(split, tmp_path, small, monkeypatch):
+    unit = unit_in(tmp_path)
+    stopped(split, unit, 1, monkeypatch)
+    ((path, _),), _ = in_order(unit.folder.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", lambda *_, **__: 1 / 0)
+        with pytest.raises(BenchError, match=r"cannot read it \(division by zero\); go on with the release"):
+            runner.run(unit, split, Silent())
+    assert path.exists()
+    assert runner.run(unit, split, Heard()).resumed == [1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder opens")
+def test_a_checkpoint_that_cannot_be_opened_is_not_discarded(call, tmp_path, monkeypatch):
+    begun(call, monkeypatch)
+    (path,) = tmp_path.glob("out/*/seed-0/*.ckpt")
+    path.rename(path.with_name("moved"))
+    path.symlink_to(path)  # opens for nobody, root included
+    code, _, err = call(*COMMAND)
+    assert code == 2
+    assert re.search(r"seed 0 not trained: out/\S+\.ckpt: cannot be read \(.*\), .* --force", err)
+    assert path.is_symlink()
+    assert "refused: out/" in call(*COMMAND, "--dry-run")[1]
+    path.with_name("moved").replace(path)
+    assert "going on from what was saved" in call(*COMMAND)[1]
+
+
+def test_captured_steps_and_others_do_not_go_on_with_each_other(split, tmp_path, small, monkeypatch):
+    unit = unit_in(tmp_path)
+    stopped(split, unit, 1, monkeypatch)
+    monkeypatch.setattr(captured, "captures", lambda *_: True)
+    with pytest.raises(
+        BenchError, match="computed on cpu in fp32 there, cpu in fp32, steps captured as CUDA"
+    ):
+        continuing.require_same(unit.folder, continuing.identity(unit, split.source.digest))
+
+
+class Dropping(nn.Module):
+    """Draws in evaluation, too."""
+
+    def forward(self, x):
+        return x * (1 + torch.rand(()))
+
+
+def test_stopped_in_a_validation_that_draws_it_draws_the_same_again(split, tmp_path, monkeypatch):
+    def net(config):
+        return nn.Sequential(Dropping(), *tiny_net(config.activation))
+
+    monkeypatch.setattr(runner, "build_net", net)
+    whole, unit = unit_in(tmp_path / "whole"), unit_in(tmp_path / "stopped")
+    runner.run(whole, split, Silent())
+    stop, valid_loss, calls = Stop(), Objective.valid_loss, []
+
+    def counted(self, *arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            stop.signal = signal.SIGTERM
+        return valid_loss(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "valid_loss", counted)
+        assert runner.run(unit, split, Silent(), saving=Saving(stop=stop)) is None
+    runner.run(unit, split, Heard())
+    rows = [[row.valid_loss for row in load_epochs(one.folder.path)] for one in (whole, unit)]
+    assert rows[0] == rows[1]
 
 
 def test_every_changed_key_is_named(split, tmp_path, small, monkeypatch):
@@ -217,6 +297,18 @@ def test_code_that_changed_is_refused_and_force_begins_anew(call, tmp_path, monk
     assert "going on" not in out
     (result,) = tmp_path.glob("out/*/seed-0/result.json")
     assert json.loads(result.read_text())["resumed"] == []
+
+
+def test_asked_to_stop_when_all_is_done_already_it_ends_as_ever(call, monkeypatch):
+    write = weights_file.write
+
+    def pressed(path, weights):
+        write(path, weights)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(weights_file, "write", pressed)
+    code, out, _ = call(*COMMAND)
+    assert (code, "to go on" in out, "Best epoch" in out) == (0, False, True)
 
 
 def test_force_goes_on_with_what_it_had_begun(call, tmp_path, monkeypatch):
@@ -316,9 +408,12 @@ def test_two_processes_on_one_run_the_second_says_who_holds_it(call, tmp_path, a
         rf"seed 0 not trained: process {process.pid} on \S+ since \S+ trains it; give the comm", err
     )
     assert "seed 1: out/" in out, "the other seed is trained"
+    signed = lock.read_bytes()
     assert f"process {process.pid}" in call(*COMMAND, "--dry-run")[1]
     process.kill()
     process.wait()
+    assert "process" not in call(*COMMAND, "--dry-run")[1]
+    assert lock.read_bytes() == signed, "a look writes nothing"
     code, out, err = call(*COMMAND, "--seeds", "0-1")
     assert (code, err) == (0, ""), "a dead process holds nothing"
 
@@ -417,3 +512,31 @@ def test_the_batch_that_fits_is_smaller_and_fits():
     assert small < 128
     assert 2 * plan.plan(experiment(size=128, batch_size=small), GPU).memory_bytes <= need
     assert plan.fitting_batch(config, GPU, 0) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("graph", [True, False], ids=["captured", "eager"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_cuda_a_stopped_run_goes_on_as_well(split, tmp_path, monkeypatch, graph, precision):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    compute = choose_compute("cuda", precision, None if graph else False)
+    options = {"name": "learned_relu", "ema": 0.9, "freeze_at": 0.8}
+    config = experiment(epochs=6, batch_size=4, lr=1e-3, activation=options)
+    whole, stopped_one = (Unit(config, 0, compute, tmp_path / name) for name in ("whole", "stopped"))
+    runner.run(whole, split, Heard())
+    stop = Stop()
+
+    class Impatient(Heard):
+        def epoch(self, row, epochs):
+            if row.epoch == 3:
+                stop.signal = signal.SIGTERM
+
+    assert runner.run(stopped_one, split, Impatient(), saving=Saving(minutes=0, stop=stop)) is None
+    result = runner.run(stopped_one, split, Heard(), saving=Saving(minutes=0))
+    assert result.resumed == [15]
+    assert result.status == "complete"
+    rows = [load_epochs(one.folder.path) for one in (stopped_one, whole)]
+    for mine, other in zip(*rows, strict=True):
+        assert mine.train_loss == pytest.approx(other.train_loss, rel=5e-2)
+    assert load_result(whole.folder.path).images_per_second

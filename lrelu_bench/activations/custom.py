@@ -10,6 +10,10 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
+from lrelu_bench.errors import BenchError
+from lrelu_bench.plain_file import read_bytes
+
+_LARGEST = 64_000_000
 _WORD = "[A-Za-z_][A-Za-z0-9_]*"
 NAME_PATTERN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
 """What such a name looks like, as a regular expression for the whole of it."""
@@ -24,8 +28,8 @@ def code_digest(name: str) -> str | None:
     """SHA-256 of the file of the class's module as it is now, 64 hex digits; None where there is no file."""
     path = _source(name.partition(":")[0])
     try:
-        return None if path is None else sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return None if path is None else sha256(read_bytes(path, _LARGEST)).hexdigest()
+    except BenchError:
         return None
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard
+from lrelu_bench.cli import data, doctor, experiments, judging, leaderboard, sweep
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 
 app = typer.Typer(
     name="lrelu-bench",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for command in (
     experiments.run,
+    sweep.sweep,
     judging.compare,
     judging.report,
     judging.claims,
@@ -54,7 +56,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         # Whatever a command does not foresee of disks and permissions still ends in a sentence.
-        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        named = visible(str(error.filename or "output"))
+        print(f"error: {named}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

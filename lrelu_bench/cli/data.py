@@ -34,7 +34,7 @@ def data_fetch(name: ArchiveArgument) -> None:
     """Download an archive, check it, and decode it into the cache; MNIST's files are just checked."""
     from lrelu_bench.data import mnist
     from lrelu_bench.data.archives import data_home
-    from lrelu_bench.data.cache import ensure
+    from lrelu_bench.data.cache import fetch
     from lrelu_bench.data.catalog import archive_named
     from lrelu_bench.report.progress import watch_data
 
@@ -44,7 +44,7 @@ def data_fetch(name: ArchiveArgument) -> None:
         print(mnist.state(data_home()))
         return
     with watch_data(Console()) as progress:
-        images = ensure(archive_named(name), data_home(), progress)
+        images = fetch(archive_named(name), data_home(), progress)
     print(f"{name}: ready, {len(images):,} images in {images.folder}")
 
 
@@ -92,7 +92,7 @@ def data_verify(
 ) -> None:
     """Read archives, caches and MNIST's files again and compare them with what was recorded or published."""
     from lrelu_bench.data import mnist
-    from lrelu_bench.data.archives import data_home, state, verify
+    from lrelu_bench.data.archives import archive_path, cache_folder, data_home, verify
     from lrelu_bench.data.catalog import ARCHIVES, archive_named
     from lrelu_bench.report.progress import watch_data
 
@@ -102,7 +102,7 @@ def data_verify(
         name for name in mnist.COUNTS if name in (names or ()) or (not names and mnist.is_here(name, home))
     ]
     if not names:
-        here = [a for a in ARCHIVES.values() if state(a, home).status in ("archive", "ready")]
+        here = [a for a in ARCHIVES.values() if archive_path(a, home).exists() or cache_folder(a, home)]
     if not here and not digits:
         print(f"nothing to verify: no data under {home}")
     problems = []
@@ -116,4 +116,4 @@ def data_verify(
         print(f"{name}: {'good' if not found else 'bad'}")
         problems += found
     if problems:
-        raise BenchError("\n".join(dict.fromkeys(problems)))
+        raise BenchError(*dict.fromkeys(problems))

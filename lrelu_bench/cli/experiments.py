@@ -3,12 +3,13 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.shipped import DEFAULT, config_path
 
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
@@ -31,6 +32,15 @@ class Kind(StrEnum):
     PROTOCOLS = "protocols"
 
 
+class SchemaOf(StrEnum):
+    """What a JSON Schema describes."""
+
+    CONFIG = "config"
+    RESULT = "result"
+    EPOCHS = "epochs"
+    ENVIRONMENT = "environment"
+
+
 ConfigArgument = Annotated[
     str,
     typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=True),
@@ -44,7 +54,10 @@ def run(
     config: ConfigArgument = DEFAULT,
     changes: SetOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="One seed, in place of the config's.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")] = None,
+    # Typer 0.27 would name it after its metavar.
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Several: 0-4 or 0,2,5-7.", metavar="SEEDS")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     output: Annotated[Path, typer.Option(help="The folder that holds all results.")] = Path("results"),
     parallel_seeds: Annotated[
@@ -114,18 +127,18 @@ def validate(
     from lrelu_bench.config_file import load_experiment
     from lrelu_bench.report.announce import remarks
 
-    problems = []
+    problems: list[str] = []
     for config in configs:
         try:
             experiment = load_experiment(config_path(config), changes or ())
         except BenchError as error:
-            problems.append(str(error))
+            problems += error.lines
             continue
-        print(f"{config}: good ({experiment.slug})")
+        print(f"{visible(config)}: good ({experiment.slug})")
         for line in remarks(experiment):
-            print(f"  {line}")
+            print(f"  {visible(line)}")
     if problems:
-        raise BenchError("\n".join(problems))
+        raise BenchError(*problems)
 
 
 @config_app.command("show")
@@ -137,11 +150,20 @@ def config_show(config: ConfigArgument, changes: SetOption = None) -> None:
 
 
 @config_app.command("schema")
-def config_schema() -> None:
-    """JSON Schema of config files, for editors."""
-    from lrelu_bench.config_file import json_schema
+def config_schema(
+    of: Annotated[
+        SchemaOf, typer.Option(help="Whose: a config's, or one of a run's files'.")
+    ] = SchemaOf.CONFIG,
+) -> None:
+    """JSON Schema of config files, for editors, and of what a run writes, for readers."""
+    if of is SchemaOf.CONFIG:
+        from lrelu_bench.config_file import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
+    else:
+        from lrelu_bench.schemas import Written, schema_text
+
+        print(schema_text(cast("Written", of.value)), end="")
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", metavar="KIND")]) -> None:

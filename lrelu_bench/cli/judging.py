@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 
 if TYPE_CHECKING:
     from lrelu_bench.report.render import Format
@@ -99,19 +100,19 @@ def compare(
         raise BenchError("--format html: a page is of no use on a terminal; add -o report.html")
     rows, skipped = judged_runs(results, baseline)
     if output is not None:
-        print(write(rows, skipped, format.value, output, force))
+        print(visible(write(rows, skipped, format.value, output, force)))
     elif format is CompareFormat.TABLE:
         Console().print(CompareTable(rows, skipped))
     else:
         print(render(rows, skipped, cast("Format", format.value)), end="")
     if format is CompareFormat.CSV:
         for sentence in skipped:
-            print(f"skipped: {sentence}", file=sys.stderr)
+            print(f"skipped: {visible(sentence)}", file=sys.stderr)
     unmet = [] if fail_below is None else [*gate.below(rows, fail_below)]
     if require is Require.BETTER:
         unmet += gate.not_better(rows)
     for sentence in unmet:
-        print(f"not met: {sentence}", file=sys.stderr)
+        print(f"not met: {visible(sentence)}", file=sys.stderr)
     if unmet:
         raise typer.Exit(gate.EXIT_CODE)
 
@@ -128,7 +129,7 @@ def report(
     from lrelu_bench.report.output import judged_runs, write
 
     rows, skipped = judged_runs(results, baseline)
-    print(write(rows, skipped, "html", output, force))
+    print(visible(write(rows, skipped, "html", output, force)))
 
 
 def claims(
@@ -178,7 +179,7 @@ def inspect(
 
         title = f"{inspected.result.experiment}, seed {inspected.result.seed}"
         for path in plots.draw(inspected.telemetry, title, plot, format.value):
-            console.out(str(path), highlight=False)
+            console.out(visible(str(path)), highlight=False)
 
 
 def export(

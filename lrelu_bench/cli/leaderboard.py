@@ -4,12 +4,14 @@ import os
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 
 if TYPE_CHECKING:
     from lrelu_bench.report.render import Format
@@ -109,7 +111,10 @@ def leaderboard_import(
     if output is not None:
         write_atomically(output, as_csv(found.rows))
     print(
-        f"wrote {output}; it is read in place of the package's history with {BOARD_VARIABLE}={output}"
+        visible(
+            f"wrote {output}; it is read in place of the package's history with "
+            f"{BOARD_VARIABLE}={quote(str(output))}"
+        )
         if output is not None
         else "nothing is written; --output FILE writes the history with this board in to a new file"
     )

@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
+from lrelu_bench import locks
 from lrelu_bench.data import download as transfer
+from lrelu_bench.data.cache_meta import whole_meta
 from lrelu_bench.data.catalog import Archive
-from lrelu_bench.data.download import Progress
+from lrelu_bench.data.digests import hash_file, require_digest
+from lrelu_bench.data.disk import put_in_place, require_space, writing
 from lrelu_bench.data.extract import check_layout
+from lrelu_bench.data.progress import Progress, say
+from lrelu_bench.data.records import Record, read_record, write_record
+from lrelu_bench.data.web import DownloadError
 from lrelu_bench.errors import BenchError
-
-_CHUNK = 1 << 20
-_HEX_DIGITS = {"sha256": 64, "md5": 32}
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of an archive file, kept in `<name>.json` beside `<name>.tgz`.
-
-    `official` says that a published digest matched; `pinned` that none is published and the first download's
-    counts from then on; `origin` is an address or the bare name of the file it was imported from.
-    """
-
-    archive: str
-    sha256: str
-    bytes: int
-    official: bool
-    pinned: bool
-    origin: str
-    detail: str
 
 
 @dataclass(frozen=True)
 class ArchiveState:
-    """Where an archive stands: "ready" means decoded into the cache; `bytes` is the size of the file here."""
+    """Where an archive stands: "ready" means decoded into the cache; `bytes` is the size of the file here.
+
+    "damaged" is a cache with files missing or torn, and no archive to rebuild it from.
+    """
 
     archive: Archive
     path: Path | None
     bytes: int
     digest: str | None
     official: bool
-    status: Literal["absent", "partial", "archive", "ready"]
+    status: Literal["absent", "partial", "archive", "ready", "damaged"]
     detail: str
 
 
@@ -69,22 +55,34 @@ def archive_path(archive: Archive, home: Path) -> Path:
     return home / "archives" / archive.filename
 
 
+def record_path(archive: Archive, home: Path) -> Path:
+    """Where what is known of the archive's file lies, or will."""
+    return home / "archives" / f"{archive.name}.json"
+
+
 def cache_path(archive: Archive, home: Path, sha256: str) -> Path:
     """Where the decoded pixels of the archive file with this digest lie, or will."""
     return home / "cache" / f"{archive.name}-{sha256[:12]}"
 
 
-def ready_cache(archive: Archive, home: Path) -> Path | None:
-    """The cache folder that serves `archive`, or None; it outlives the archive file and its record."""
+def cache_folder(archive: Archive, home: Path) -> Path | None:
+    """The cache folder of `archive`, whole or damaged, or None; it outlives archive and record."""
     record = recorded(archive, home)
     if record is not None:
         folder = cache_path(archive, home, record.sha256)
-        return folder if _looks_whole(folder) else None
+        return folder if folder.exists() else None
     if archive_path(archive, home).exists():
         return None
     pattern = re.compile(re.escape(archive.name) + r"-[0-9a-f]{12}")
-    folders = [f for f in sorted((home / "cache").glob("*")) if pattern.fullmatch(f.name) and _looks_whole(f)]
+    folders = [folder for folder in sorted((home / "cache").glob("*")) if pattern.fullmatch(folder.name)]
+    folders = [folder for folder in folders if whole_meta(folder)] or folders
     return folders[0] if len(folders) == 1 else None
+
+
+def ready_cache(archive: Archive, home: Path) -> Path | None:
+    """The cache folder that serves `archive`, or None where there is none or files of it are torn."""
+    folder = cache_folder(archive, home)
+    return folder if folder is not None and whole_meta(folder) else None
 
 
 def state(archive: Archive, home: Path) -> ArchiveState:
@@ -92,30 +90,34 @@ def state(archive: Archive, home: Path) -> ArchiveState:
     path = archive_path(archive, home)
     part = _part(path)
     record = recorded(archive, home)
-    cache = ready_cache(archive, home)
-    digest = f"sha256:{record.sha256}" if record else None
-    official = record.official if record else False
-    if cache is not None and record is None:
-        meta = json.loads((cache / "meta.json").read_text())
-        digest, official = meta["digest"], meta["official"]
+    folder = cache_folder(archive, home)
+    meta = whole_meta(folder) if folder is not None else None
+    digest = f"sha256:{record.sha256}" if record else meta.digest if meta else None
+    official = record.official if record else meta.official if meta else False
+    left_out = ""
+    if meta is not None and meta.unreadable:
+        left_out = f" {len(meta.unreadable)} of its images cannot be decoded and are left out."
     if path.exists():
         size = path.stat().st_size
         detail = record.detail if record else "found without a record: it is checked at its first use."
-        return ArchiveState(archive, path, size, digest, official, "ready" if cache else "archive", detail)
-    if cache is not None:
-        return ArchiveState(
-            archive, None, 0, digest, official, "ready", "decoded; the archive itself is gone."
-        )
+        status: Literal["archive", "ready"] = "ready" if meta else "archive"
+        return ArchiveState(archive, path, size, digest, official, status, detail + left_out)
+    if meta is not None:
+        detail = f"decoded; the archive itself is gone.{left_out}"
+        return ArchiveState(archive, None, 0, digest, official, "ready", detail)
     if part.exists():
         size = part.stat().st_size
         detail = f"{size} bytes are downloaded; fetching goes on from there."
         return ArchiveState(archive, part, size, None, False, "partial", detail)
+    if folder is not None:
+        detail = f"its cache is damaged and the archive is gone; run `lrelu-bench data fetch {archive.name}`."
+        return ArchiveState(archive, None, 0, digest, official, "damaged", detail)
     return ArchiveState(archive, None, 0, None, False, "absent", f"to be fetched from {archive.url}.")
 
 
 def recorded(archive: Archive, home: Path) -> Record | None:
     """The record of the archive, or None where there is none or it speaks of another file than is here."""
-    record = _last_record(archive, home)
+    record = read_record(record_path(archive, home))
     path = archive_path(archive, home)
     if record is None or (path.exists() and path.stat().st_size != record.bytes):
         return None
@@ -134,8 +136,21 @@ def ensure_record(archive: Archive, home: Path, progress: Progress | None = None
     if not path.exists():
         raise absent(archive, home)
     record = _inspect(archive, path, origin=path.name, progress=progress)
-    _write_record(archive, home, record)
+    write_record(record_path(archive, home), record)
     return record
+
+
+def require_recorded(archive: Archive, home: Path, record: Record, progress: Progress | None) -> None:
+    """Raise BenchError unless the archive file is still the recorded one, byte for byte."""
+    path = archive_path(archive, home)
+    try:
+        found = hash_file(path, progress, ("sha256",))["sha256"]
+    except OSError as error:
+        raise BenchError(
+            f"{path}: cannot be read ({error}); move it away and fetch or import it again."
+        ) from error
+    if found != record.sha256:
+        raise BenchError(_changed(path, found, record))
 
 
 def absent(archive: Archive, home: Path) -> BenchError:
@@ -158,27 +173,37 @@ def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> Pat
         if path.exists():
             ensure_record(archive, home, progress)
             return path
-        failures = []
-        for url in sources(archive):
+        failures: list[str] = []
+        urls = deque(sources(archive))
+        while urls:
+            url, resumed = urls.popleft(), _part(path).exists()
             try:
                 transfer.download(url, _part(path), progress, _published_lengths(archive))
-            except transfer.DownloadError as error:
-                failures.append(f"{url}: {error}")
+            except DownloadError as error:
+                _note_failure(failures, f"{url}: {error}", progress)
                 continue
             try:
                 record = _accept_download(archive, home, url, progress)
             except BenchError as error:
                 aside = _set_aside(_part(path))
-                failures.append(f"{url}: {str(error).rstrip('.')} (kept as {aside})")
+                _note_failure(failures, f"{url}: {str(error).rstrip('.')} (kept as {aside})", progress)
+                if resumed:
+                    # What is wrong may be what was here before.
+                    urls.appendleft(url)
                 continue
-            _write_record(archive, home, record)
-            os.replace(_part(path), path)
+            write_record(record_path(archive, home), record)
+            put_in_place(_part(path), path)
             return path
     raise BenchError(
         f"{archive.name}: could not be downloaded ({'; '.join(failures)}); get {archive.filename} "
         f"another way and run `lrelu-bench data import {archive.name} FILE`, or name a mirror in "
         "LRELU_BENCH_MIRROR."
     )
+
+
+def _note_failure(failures: list[str], reason: str, progress: Progress | None) -> None:
+    failures.append(reason)
+    say(progress, reason)
 
 
 def sources(archive: Archive) -> list[str]:
@@ -217,12 +242,12 @@ def import_archive(
     if not source.is_file():
         raise BenchError(f"{file}: there is no such file; give the path of a copy of {archive.filename}.")
     if digest is not None:
-        _require_digest(source, digest, progress)
+        require_digest(source, digest, progress)
     with locked(path, progress):
         record = _inspect(archive, source, origin=file.name, progress=progress)
         if not (path.exists() and path.samefile(source)):
             _place(source, path)
-        _write_record(archive, home, record)
+        write_record(record_path(archive, home), record)
     return record
 
 
@@ -230,8 +255,8 @@ def verify(archive: Archive, home: Path, progress: Progress | None = None) -> li
     """Problems of the archive file and its cache, re-read from disk; empty where all is well."""
     from lrelu_bench.data import cache  # numpy is wanted here only
 
-    path, record = archive_path(archive, home), _last_record(archive, home)
-    folder = cache_path(archive, home, record.sha256) if record else ready_cache(archive, home)
+    path, record = archive_path(archive, home), read_record(record_path(archive, home))
+    folder = cache_path(archive, home, record.sha256) if record else cache_folder(archive, home)
     has_cache = folder is not None and folder.exists()
     problems = []
     if path.exists():
@@ -245,24 +270,16 @@ def verify(archive: Archive, home: Path, progress: Progress | None = None) -> li
 
 @contextmanager
 def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
-    """Hold the lock file beside `path`, so that no two processes write it; a wait is reported as "wait"."""
-    try:
+    """Hold the lock file beside `path`, so that no two processes write it; a wait is said, and for whom.
+
+    Raises BenchError where the folder cannot be written.
+    """
+    lock_file = path.with_name(path.name + ".lock")
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(path.name + ".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if progress is not None:
-                progress("wait", 0, None)
-            lock.acquire()
-    except OSError as error:
-        raise BenchError(
-            f"{path.parent}: cannot be written ({error.strerror}); set LRELU_BENCH_DATA to a folder of yours."
-        ) from error
-    try:
+        lock_file.touch()
+    with locks.hold(lock_file, lambda holder: say(progress, f"{lock_file}: held by {holder}; waiting")):
         yield
-    finally:
-        lock.release()
 
 
 def _accept_download(archive: Archive, home: Path, url: str, progress: Progress | None) -> Record:
@@ -273,13 +290,13 @@ def _accept_download(archive: Archive, home: Path, url: str, progress: Progress 
             f"its digest sha256:{record.sha256} ({record.bytes} bytes) is none of the published ones"
         )
     if not archive.digests:
-        pin = _last_record(archive, home)
+        pin = read_record(record_path(archive, home))
         if pin is not None and pin.pinned and pin.sha256 != record.sha256:
             raise BenchError(
                 f"its digest sha256:{record.sha256} is not sha256:{pin.sha256}, the first download's"
             )
         detail = f"no digest of {archive.name} is published: pinned to the first download's."
-        record = Record(**{**asdict(record), "pinned": True, "detail": detail})
+        record = replace(record, pinned=True, detail=detail)
     check_layout(archive, part)
     return record
 
@@ -295,7 +312,7 @@ def _inspect(
 ) -> Record:
     if layout:
         check_layout(archive, path)
-    digests = _hash_file(path, progress)
+    digests = hash_file(path, progress, ("sha256", "md5"))
     size = path.stat().st_size
     match = next((d for d in archive.digests if digests[d.algorithm] == d.hex), None)
     if match is not None:
@@ -307,45 +324,16 @@ def _inspect(
     return Record(archive.name, digests["sha256"], size, match is not None, False, origin, detail)
 
 
-def _hash_file(path: Path, progress: Progress | None) -> dict[str, str]:
-    hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    total, done = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            for each in hashes.values():
-                each.update(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress("check", done, total)
-    return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
-
-
-def _require_digest(path: Path, digest: str, progress: Progress | None) -> None:
-    algorithm, _, expected = digest.strip().lower().partition(":")
-    if len(expected) != _HEX_DIGITS.get(algorithm, -1) or not re.fullmatch(r"[0-9a-f]*", expected):
-        raise BenchError(
-            f"digest: '{digest}' is not of the form sha256:<64 hex digits> or md5:<32>; correct it."
-        )
-    found = _hash_file(path, progress)[algorithm]
-    if found != expected:
-        raise BenchError(
-            f"{path}: has {algorithm}:{found}, not {algorithm}:{expected}; get the copy you meant."
-        )
-
-
 def _file_problems(
     archive: Archive, path: Path, record: Record | None, progress: Progress | None
 ) -> list[str]:
     problems = []
     try:
-        found = _hash_file(path, progress)["sha256"]
+        found = hash_file(path, progress, ("sha256",))["sha256"]
         if record is None:
             problems.append(f"{path}: has no record; run `lrelu-bench data import {archive.name} {path}`.")
         elif found != record.sha256:
-            problems.append(
-                f"{path}: has sha256:{found} where sha256:{record.sha256} was recorded; move it away and "
-                "fetch or import it again."
-            )
+            problems.append(_changed(path, found, record))
         check_layout(archive, path)
     except BenchError as error:
         problems.append(str(error))
@@ -354,23 +342,40 @@ def _file_problems(
     return problems
 
 
+def _changed(path: Path, found: str, record: Record) -> str:
+    return (
+        f"{path}: has sha256:{found} where sha256:{record.sha256} was recorded; move it away and fetch or "
+        "import it again."
+    )
+
+
 def _place(source: Path, path: Path) -> None:
     staged = path.with_name(path.name + ".importing")
-    staged.unlink(missing_ok=True)
+    with writing(staged):
+        staged.unlink(missing_ok=True)
     try:
         os.link(source, staged)
     except OSError:
         # Another file system, or one without hard links.
-        transfer.require_space(path.parent, source.stat().st_size, "the copy")
-        shutil.copyfile(source, staged)
-    os.replace(staged, path)
+        require_space(path.parent, source.stat().st_size, "the copy")
+        try:
+            with writing(staged):
+                shutil.copyfile(source, staged)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+    put_in_place(staged, path)
 
 
-def move(archive: Archive, source: Path, home: Path) -> None:
+def move(archive: Archive, source: Path, home: Path, progress: Progress | None = None) -> None:
     """Move an archive and its record from one data folder to another of the same file system."""
-    archive_path(archive, home).parent.mkdir(parents=True, exist_ok=True)
-    os.replace(archive_path(archive, source), archive_path(archive, home))
-    os.replace(_record_path(archive, source), _record_path(archive, home))
+    path = archive_path(archive, home)
+    with locked(path, progress):
+        # Without its record an archive is inspected anew, so what dies in between leaves no false word.
+        with writing(path):
+            record_path(archive, home).unlink(missing_ok=True)
+        put_in_place(archive_path(archive, source), path)
+        put_in_place(record_path(archive, source), record_path(archive, home))
 
 
 def _set_aside(part: Path) -> Path:
@@ -378,39 +383,11 @@ def _set_aside(part: Path) -> Path:
     aside, n = base, 2
     while aside.exists():
         aside, n = base.with_name(f"{base.name}-{n}"), n + 1
-    os.replace(part, aside)
+    with writing(aside):
+        os.replace(part, aside)
     transfer.discard(part)
     return aside
 
 
 def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
-
-
-def _record_path(archive: Archive, home: Path) -> Path:
-    return home / "archives" / f"{archive.name}.json"
-
-
-def _last_record(archive: Archive, home: Path) -> Record | None:
-    try:
-        record = Record(**json.loads(_record_path(archive, home).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return record if isinstance(record.sha256, str) and isinstance(record.bytes, int) else None
-
-
-def _write_record(archive: Archive, home: Path, record: Record) -> None:
-    path = _record_path(archive, home)
-    staged = path.with_name(path.name + ".new")
-    staged.write_text(json.dumps(asdict(record), indent=2) + "\n")
-    os.replace(staged, path)
-
-
-def _looks_whole(folder: Path) -> bool:
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        described = isinstance(meta["digest"], str) and isinstance(meta["official"], bool)
-        sized = (folder / "pixels.bin").stat().st_size == meta["pixel_bytes"]
-        return described and sized and (folder / "index.npz").exists()
-    except (OSError, ValueError, TypeError, KeyError):
-        return False

@@ -25,6 +25,8 @@ _BITS = 22  # Resample.c's PRECISION_BITS: a coefficient is a count of 2 ** -22
 _HALF_BITS = _BITS // 2
 _VERTICAL_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 """Whether this Pillow begins with the rows where the height shrinks more than twice as far as the width."""
+_ALIGNED = 8
+"""Numbers of float16 that a GPU loads at once."""
 _ELEMENTS = 1 << 26
 """Most numbers of one intermediate tensor: 256 MB in float32. Larger batches go in parts."""
 WORKING_BYTES = 1 << 30
@@ -106,7 +108,10 @@ class Resize:
         spans = np.where(turned, (stop - start)[::-1], stop - start)
         if window and spans.max() > window:
             raise ValueError(f"a square is made of {spans.max()} pixels, more than {window}")
-        self.windows = (window, window) if window else (int(spans[0].max()), int(spans[1].max()))
+        longest = (window, window) if window else spans.max(axis=1)
+        # In whole loads, or tensor cores would be fed bit by bit. Past the box's end the weight is 0.
+        self.windows = tuple(_aligned(int(side)) for side in longest)
+        self.taps = int(2 * np.maximum(box / scaled, 1.0).max()) + 3
         self.table = np.concatenate(([corner, turned], axes.reshape(12, -1)), dtype=np.float64)
 
     def __call__(self, pixels: Tensor, columns: Tensor) -> Tensor:
@@ -130,12 +135,15 @@ class Resize:
         )
         index = (corner[:, None] + second.long())[:, :, None] + across.long()[:, None, :]
         source = _taken(pixels, index).permute(0, 1, 3, 2)
-        source = source.to(torch.float32, memory_format=torch.contiguous_format)
-        last, earlier = _filters(box, scaled, first, start, flip > 0, self.size, max(self.windows))
+        exact = torch.float16 if pixels.is_cuda else torch.float32
+        source = source.to(exact, memory_format=torch.contiguous_format)
+        last, earlier = _filters(
+            box, scaled, first, start, flip > 0, self.size, max(self.windows), self.taps, exact
+        )
         # One row of the product per source row and channel, so that the second pass finds its rows in place.
-        passed = torch.bmm(source.flatten(1, 2), earlier[..., : self.windows[1]].mT)
-        levels = _levels(*passed.chunk(2, dim=2)).float().view(len(index), self.windows[0], -1)
-        passed = torch.bmm(last[..., : self.windows[0]], levels)
+        passed = _product(source.flatten(1, 2), earlier[..., : self.windows[1]].mT)
+        levels = _levels(*passed.chunk(2, dim=2)).to(exact).view(len(index), self.windows[0], -1)
+        passed = _product(last[..., : self.windows[0]], levels)
         levels = _levels(*passed.chunk(2, dim=1)).view(len(index), self.size, -1, self.size)
         squares = levels.permute(0, 1, 3, 2).to(torch.uint8, memory_format=torch.contiguous_format)
         return torch.where(turned[:, None, None, None], squares.transpose(1, 2), squares).contiguous()
@@ -235,24 +243,51 @@ def _sources(
 
 
 def _filters(
-    box: Tensor, scaled: Tensor, first: Tensor, start: Tensor, flip: Tensor, size: int, window: int
+    box: Tensor,
+    scaled: Tensor,
+    first: Tensor,
+    start: Tensor,
+    flip: Tensor,
+    size: int,
+    window: int,
+    taps: int,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """Pillow's integer coefficients of both axes, in two parts: float32 (axis, N, 2 * size, window).
+    """Pillow's integer coefficients of both axes, in two parts: (axis, N, 2 * size, at least window).
 
     The first `size` rows of each are the coefficients' upper halves, the others their lower halves: whole
-    numbers up to 2048, and the pixels they meet are up to 255. So the sums of their products are exact in
-    float32 in any order and with TF32's 11 bits, where whole coefficients would need 30 bits.
+    numbers up to 2048, and the pixels they meet are up to 255. So float16's 11 bits hold either, and the sums
+    of their products are exact in float32 in any order, where whole coefficients would need 30 bits.
+
+    Args:
+        taps: of the pixels that one is made of, no more than this many are side by side.
     """
     scale = (box / scaled)[..., None]
     support = scale.clamp(min=1.0)
     centre = (_mirrored(flip, size) + first[..., None] + 0.5) * scale
-    source = start[..., None] + torch.arange(window, device=box.device)
-    source = torch.where(source < box[..., None], source, torch.inf)
-    weights = source[:, :, None, :] - centre[..., None]
+    near = torch.arange(taps, device=box.device)
+    begin = (centre - support - 0.5).floor_().maximum(start[..., None])
+    source = begin[..., None] + near
+    weights = source - centre[..., None]
     weights.add_(0.5).mul_(1.0 / support[..., None]).abs_().neg_().add_(1.0).clamp_(min=0.0)
+    weights.mul_(source < box[..., None, None])
     weights.div_(weights.sum(-1, keepdim=True))
     whole = weights.mul_(1 << _BITS).add_(0.5).to(torch.int32)
-    return torch.cat([whole >> _HALF_BITS, whole & ((1 << _HALF_BITS) - 1)], dim=2).float()
+    halves = torch.cat([whole >> _HALF_BITS, whole & ((1 << _HALF_BITS) - 1)], dim=2).to(dtype)
+    place = (source - start[..., None, None]).long().repeat(1, 1, 2, 1)
+    # Behind the window is room for taps that reach beyond it and weigh nothing.
+    filters = torch.zeros(*halves.shape[:3], _aligned(window + taps), dtype=dtype, device=box.device)
+    return filters.scatter_(3, place, halves)
+
+
+def _aligned(length: int) -> int:
+    return _ALIGNED * -(-length // _ALIGNED)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """float32 ``a @ b``: of float16 on CUDA, whose tensor cores add it up in float32, else of float32."""
+    product: Tensor = torch.bmm(a, b, out_dtype=torch.float32) if a.is_cuda else torch.bmm(a, b)
+    return product
 
 
 def _mirrored(flip: Tensor, size: int) -> Tensor:

@@ -1,45 +1,41 @@
 """Decoded pixels of an archive, memory-mapped: decode once with Pillow, then read any image without a copy.
 
 A cache folder holds `pixels.bin` (uint8 RGB HWC images back to back, sizes untouched), `index.npz` (where
-each image lies, its label, folder and name) and `meta.json`. Images stand in sorted (wnid, name) order
-whichever folder they came from, so that the v1 and v2 splits are just index sets over one cache.
+each image lies, its label, folder and name) and `meta.json` (digests of the two, and its own). Images stand
+in sorted (wnid, name) order whichever folder they came from, so that the v1 and v2 splits are just index sets
+over one cache.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import mmap
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import PIL
-from PIL import Image
 
-from lrelu_bench.data import archives
-from lrelu_bench.data.archives import Record
+from lrelu_bench.atomic_file import sync_folder
+from lrelu_bench.data import archives, cache_meta
+from lrelu_bench.data.cache_meta import INDEX, PIXELS, SCHEMA, DamagedCacheError, read_meta
 from lrelu_bench.data.catalog import CLASSES, Archive
-from lrelu_bench.data.download import Progress, require_space
-from lrelu_bench.data.extract import ImageMember, require_counts, walk_images
+from lrelu_bench.data.decode import decode_archive, offsets_of
+from lrelu_bench.data.digests import BLOCK_BYTES, block_digests, hash_file
+from lrelu_bench.data.disk import writing
+from lrelu_bench.data.extract import FOLDERS, require_counts
+from lrelu_bench.data.progress import Progress, say
+from lrelu_bench.data.records import Record
 from lrelu_bench.errors import BenchError
 
-SCHEMA = 1
-MAX_IMAGE_PIXELS = 2**25
-_CHUNK = 1 << 20
 _MAPPED = 32 << 20
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 _KEYS = ("offsets", "heights", "widths", "labels", "folders", "names")
@@ -91,50 +87,49 @@ class ImageCache:
     """The decoded images of one archive, in sorted (wnid, name) order.
 
     `names` bytes (n,), `labels` int64 (n,), `folders` uint8 (n,; 0 train, 1 val), `heights` and `widths`
-    int32 (n,). Opening reads the index only; pickling sends the folder's path only, so workers map the same
-    pages.
+    int32 (n,); `unreadable` why images that the archive has (`train/<wnid>/<name>`) are not among them.
+    Opening reads and checks all but the pixels, which `require_sound` does; pickling sends the folder's path
+    only, so workers map the same pages.
     """
 
     channels = 3
 
     def __init__(self, folder: Path) -> None:
-        """Open the cache in `folder`; raises BenchError where it is absent or damaged."""
+        """Open the cache in `folder`; raises DamagedCacheError where it is absent or damaged."""
         self.folder = folder
+        self.meta = read_meta(folder)
         try:
-            meta = json.loads((folder / "meta.json").read_text())
-            if meta["schema"] != SCHEMA:
-                raise ValueError(f"schema {meta['schema']}, not {SCHEMA}")
-            # Given a path, np.load leaves the file open where it is no zip file.
-            with (folder / "index.npz").open("rb") as file, np.load(file, allow_pickle=False) as index:
-                columns = {key: index[key] for key in _KEYS}
-            with (folder / "pixels.bin").open("rb") as file:
+            index = (self.folder / INDEX).read_bytes()
+            if self.meta.schema == SCHEMA and self.meta.index_digest != cache_meta.digest_of(index):
+                raise ValueError(f"{INDEX} does not have the digest it was written with")
+            with np.load(io.BytesIO(index), allow_pickle=False) as loaded:
+                columns = {key: loaded[key] for key in _KEYS}
+            with (self.folder / PIXELS).open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._pixels = np.frombuffer(self._map, dtype=np.uint8)
             self._touched = 0
-            self._adopt(meta, columns)
+            self._adopt(columns)
+        except PermissionError as error:
+            raise cache_meta.unreadable(self.folder, error) from error
         except _DAMAGE as error:
-            raise BenchError(
-                f"{folder}: is no readable image cache ({error or type(error).__name__}); delete that folder "
-                "and prepare the data again."
-            ) from error
+            raise DamagedCacheError(self.folder, cache_meta.reason(error)) from error
 
-    def _adopt(self, meta: dict[str, Any], columns: dict[str, npt.NDArray[Any]]) -> None:
-        self.archive_name: str = meta["archive"]
-        self.digest: str = meta["digest"]
-        self.official: bool = meta["official"]
-        self.pixels_digest: str = meta["pixels_digest"]
-        self.classes: tuple[tuple[str, str], ...] = CLASSES[meta["dataset"]]
+    def _adopt(self, columns: dict[str, npt.NDArray[Any]]) -> None:
+        meta = self.meta
+        self.archive_name, self.digest, self.official = meta.archive, meta.digest, meta.official
+        self.unreadable = meta.unreadable
+        self.classes: tuple[tuple[str, str], ...] = CLASSES[meta.dataset]
         self.names: npt.NDArray[np.bytes_] = columns["names"]
         self.labels: npt.NDArray[np.int64] = columns["labels"].astype(np.int64)
         self.folders: npt.NDArray[np.uint8] = columns["folders"]
         self.heights: npt.NDArray[np.int32] = columns["heights"]
         self.widths: npt.NDArray[np.int32] = columns["widths"]
         self._offsets: npt.NDArray[np.int64] = columns["offsets"]
-        if any(len(column) != meta["count"] for column in columns.values()):
-            raise ValueError(f"the index does not hold {meta['count']} images")
-        expected = _offsets(self.heights, self.widths)
+        if any(column.shape != (meta.count,) for column in columns.values()):
+            raise ValueError(f"{INDEX} does not hold {meta.count} images")
+        expected = offsets_of(self.heights, self.widths)
         if not np.array_equal(expected[:-1], self._offsets) or expected[-1] != len(self._pixels):
-            raise ValueError(f"pixels.bin has {len(self._pixels)} bytes, not the {expected[-1]} of the index")
+            raise ValueError(f"{PIXELS} has {len(self._pixels)} bytes, not the {expected[-1]} of the index")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,31 +150,66 @@ class ImageCache:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
 
+    def require_sound(self, progress: Progress | None = None) -> None:
+        """Read every pixel and raise DamagedCacheError where one is not what was written."""
+        meta, path = self.meta, self.folder / PIXELS
+        try:
+            if meta.schema == SCHEMA:
+                written, found = meta.blocks, block_digests(path, meta.block_bytes, progress)
+            else:
+                whole = hash_file(path, progress, ("sha256",))["sha256"]
+                written, found = [meta.pixels_digest], [f"sha256:{whole}"]
+        except OSError as error:
+            raise DamagedCacheError(self.folder, cache_meta.reason(error)) from error
+        bad = sum(one != other for one, other in zip_longest(found, written))
+        if bad:
+            what = f"{PIXELS}: {bad} of {len(found)} blocks changed since they were written"
+            raise DamagedCacheError(self.folder, what)
+
 
 def ensure(
     archive: Archive, home: Path, progress: Progress | None = None, offline: bool = False
 ) -> ImageCache:
-    """The cache of `archive`, decoded from the archive file and that fetched first where need be.
+    """The cache of `archive`, each of its bytes checked.
 
-    Raises BenchError where that fails, or where a download is needed and `offline` forbids it.
+    What is missing or damaged is decoded from the archive file, which is fetched where neither is here.
+    Raises BenchError where that fails, where a download is needed and `offline` forbids it, and
+    DamagedCacheError where the cache is damaged and its archive gone.
     """
-    if archives.ready_cache(archive, home) is not None:
-        try:
-            return open_cache(archive, home)
-        except BenchError:
-            # A damaged cache is rebuilt below if there is anything to rebuild it from.
-            if offline and not archives.archive_path(archive, home).exists():
-                raise
-    if not archives.archive_path(archive, home).exists():
+    folder = archives.cache_folder(archive, home)
+    if folder is not None:
+        with suppress(DamagedCacheError):
+            found = _sound(archive, folder, progress)
+            if found.meta.schema != SCHEMA:
+                # On a read-only disk it cannot be upgraded, but it serves.
+                with suppress(BenchError):
+                    found = build(archive, home, progress)
+            return found
+    elif not archives.archive_path(archive, home).exists():
         if offline:
             raise archives.absent(archive, home)
         archives.fetch(archive, home, progress)
     return build(archive, home, progress)
 
 
+def fetch(archive: Archive, home: Path, progress: Progress | None = None) -> ImageCache:
+    """`ensure`, but a cache that is damaged and has lost its archive is replaced by a download."""
+    try:
+        return ensure(archive, home, progress)
+    except DamagedCacheError as damage:
+        archives.fetch(archive, home, progress)
+        built = build(archive, home, progress)
+        if damage.folder != built.folder:
+            shutil.rmtree(damage.folder, ignore_errors=True)
+        return built
+
+
 def open_cache(archive: Archive, home: Path) -> ImageCache:
-    """Open the decoded `archive`; raises BenchError where it is not decoded yet or is damaged."""
-    folder = archives.ready_cache(archive, home)
+    """Open the decoded `archive`, its pixels unchecked.
+
+    Raises BenchError where it is not decoded yet or its index or meta is damaged.
+    """
+    folder = archives.cache_folder(archive, home)
     if folder is None:
         raise archives.absent(archive, home)
     return ImageCache(folder)
@@ -188,35 +218,44 @@ def open_cache(archive: Archive, home: Path) -> ImageCache:
 def build(
     archive: Archive, home: Path, progress: Progress | None = None, workers: int | None = None
 ) -> ImageCache:
-    """Decode the archive file under `home` into a cache; one that is whole already is opened instead.
+    """Decode the archive file under `home` into a cache; one that is sound already is opened instead.
 
     Neither `workers` (threads) nor the order inside the archive changes a byte of the result. Raises
-    BenchError naming the file or member where the archive is absent, damaged or incomplete or an image cannot
-    be decoded.
+    BenchError naming the file or member where the archive is absent, damaged or incomplete, too many images
+    cannot be decoded, or the disk or the memory is full.
     """
     with archives.locked(home / "cache" / archive.name, progress):
-        ready = archives.ready_cache(archive, home)
-        if ready is not None:
-            with suppress(BenchError):
-                return ImageCache(ready)
+        folder, damage = archives.cache_folder(archive, home), None
+        if folder is not None:
+            try:
+                return _upgraded(_sound(archive, folder, progress), progress)
+            except DamagedCacheError as error:
+                damage = error
         if not archives.archive_path(archive, home).exists():
-            raise archives.absent(archive, home)
+            raise damage or archives.absent(archive, home)
+        if damage is not None:
+            say(progress, f"{damage.folder}: damaged ({damage.what}); decoding the archive again")
         record = archives.ensure_record(archive, home, progress)
+        archives.require_recorded(archive, home, record, progress)
         folder = archives.cache_path(archive, home, record.sha256)
-        _remove_torn(archive, home)
+        _remove_remains(archive, home)
         staged = folder.with_name(f".building-{folder.name}")
-        staged.mkdir()
+        path = archives.archive_path(archive, home)
         try:
-            plan = _plan(archive, archives.archive_path(archive, home))
-            _write_pixels(plan, staged, workers or os.cpu_count() or 1, progress)
-            _write_index(plan, staged)
-            _write_meta(plan, record, staged, progress)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(staged, folder)
+            with writing(staged):
+                staged.mkdir()
+            decode_archive(archive, path, record, staged, workers or os.cpu_count() or 1, progress)
+            _replace(folder, staged)
+        except MemoryError as error:
+            raise BenchError(
+                f"{path}: the machine has too little memory, or allows too few threads, to decode it "
+                f"({str(error) or type(error).__name__}); close other programs and try again."
+            ) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        return ImageCache(folder)
+        built = ImageCache(folder)
+    _say_left_out(built, progress)
+    return built
 
 
 def adopt(
@@ -227,175 +266,98 @@ def adopt(
     What `home` held before stays until the new archive has proved good to its last image. Raises BenchError
     as `import_archive` and `build` do.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".importing-") as name:
-        scratch = Path(name)
-        record = archives.import_archive(archive, file, scratch, progress, digest)
-        built = build(archive, scratch, progress)
-        with archives.locked(home / "cache" / archive.name, progress):
+    with archives.locked(home / "cache" / archive.name, progress):
+        _remove_remains(archive, home)
+        scratch = _scratch(archive, home)
+        try:
+            with writing(scratch):
+                scratch.mkdir()
+            record = archives.import_archive(archive, file, scratch, progress, digest)
+            built = build(archive, scratch, progress)
+            before = archives.cache_folder(archive, home)
             folder = archives.cache_path(archive, home, record.sha256)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(built.folder, folder)
-            archives.move(archive, scratch, home)
+            _replace(folder, built.folder)
+            archives.move(archive, scratch, home, progress)
+            if before is not None and before != folder:
+                # No command would find it again.
+                shutil.rmtree(before, ignore_errors=True)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return record, ImageCache(folder)
 
 
 def folder_problems(archive: Archive, folder: Path, progress: Progress | None = None) -> list[str]:
-    """Problems of a cache folder, its pixels re-hashed; empty where all is well."""
+    """Problems of a cache folder, every byte of it read; empty where all is well."""
     try:
-        cache = ImageCache(folder)
+        cache = _sound(archive, folder, progress)
         val = int(np.count_nonzero(cache.folders))
-        require_counts(archive, folder, len(cache) - val, val)
-        found = _hash_pixels(folder / "pixels.bin", progress)
+        val_left_out = sum(path.startswith(f"{FOLDERS[1]}/") for path in cache.unreadable)
+        train_left_out = len(cache.unreadable) - val_left_out
+        require_counts(archive, folder, len(cache) - val + train_left_out, val + val_left_out)
     except BenchError as error:
         return [str(error)]
-    except OSError as error:
-        return [f"{folder}: cannot be read ({error}); delete that folder and prepare the data again."]
-    if found == cache.pixels_digest:
-        return []
-    return [
-        f"{folder}: pixels.bin has {found}, not {cache.pixels_digest}; delete that folder and prepare the "
-        "data again."
-    ]
+    return []
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Which images go where: `offsets` (n + 1,) ends with the length of the whole."""
-
-    archive: Archive
-    path: Path
-    members: list[ImageMember]
-    heights: npt.NDArray[np.int32]
-    widths: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+def _sound(archive: Archive, folder: Path, progress: Progress | None) -> ImageCache:
+    cache = ImageCache(folder)
+    named = archives.cache_path(archive, folder.parent.parent, cache.digest.removeprefix("sha256:")).name
+    if cache.archive_name != archive.name or folder.name != named:
+        raise DamagedCacheError(folder, f"it was made as {named} of {cache.archive_name}")
+    cache.require_sound(progress)
+    _say_left_out(cache, progress)
+    return cache
 
 
-def _plan(archive: Archive, path: Path) -> _Plan:
-    """Sort the images and read their sizes, so that each can be written to its place as it is decoded."""
-    sizes = {member: _size(path, member, data) for member, data in walk_images(archive, path)}
-    members = sorted(sizes)
-    val = sum(member.folder for member in members)
-    require_counts(archive, path, len(members) - val, val)
-    heights = np.array([sizes[member][0] for member in members], dtype=np.int32)
-    widths = np.array([sizes[member][1] for member in members], dtype=np.int32)
-    return _Plan(archive, path, members, heights, widths, _offsets(heights, widths))
-
-
-def _write_pixels(plan: _Plan, staged: Path, workers: int, progress: Progress | None) -> None:
-    require_space(staged, int(plan.offsets[-1]), "the decoded cache")
-    place = {member: i for i, member in enumerate(plan.members)}
-    with (staged / "pixels.bin").open("wb") as file:
-        for done, (member, pixels) in enumerate(_decoded(plan.archive, plan.path, workers), start=1):
-            i = place.get(member)
-            if i is None or pixels.shape != (plan.heights[i], plan.widths[i], 3):
-                raise BenchError(f"{plan.path}: changed while it was decoded; leave it alone and try again.")
-            file.seek(int(plan.offsets[i]))
-            file.write(pixels.data)
-            if progress is not None:
-                progress("decode", done, len(plan.members))
-        file.flush()
-        # A crash of the machine must not leave a folder of the right size with holes in it.
-        os.fsync(file.fileno())
-
-
-def _decoded(
-    archive: Archive, path: Path, workers: int
-) -> Iterator[tuple[ImageMember, npt.NDArray[np.uint8]]]:
-    """Every image decoded by `workers` threads, in the archive's order, few of them in memory at a time."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[ImageMember, Future[npt.NDArray[np.uint8]]]] = deque()
-        try:
-            for member, data in walk_images(archive, path):
-                waiting.append((member, pool.submit(_pixels, path, member, data)))
-                if len(waiting) > 4 * workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _pixels(path: Path, member: ImageMember, data: bytes) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            return np.ascontiguousarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _undecodable(path, member, error) from error
-
-
-def _size(path: Path, member: ImageMember, data: bytes) -> tuple[int, int]:
-    """(height, width) from the image's header."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _undecodable(path, member, error) from error
-    if height * width > MAX_IMAGE_PIXELS:
-        raise _undecodable(path, member, ValueError(f"{width} x {height} is over {MAX_IMAGE_PIXELS} pixels"))
-    return height, width
-
-
-def _undecodable(path: Path, member: ImageMember, error: Exception) -> BenchError:
-    # Pillow names the anonymous buffer it read from, address and all.
-    reason = re.sub(r" <_io\.BytesIO.*?>", "", str(error)) or type(error).__name__
-    folder = ("train", "val")[member.folder]
-    return BenchError(
-        f"{path}: image '{folder}/{member.wnid}/{member.name}' cannot be decoded ({reason}); get an "
-        "intact copy of the archive."
+def _upgraded(cache: ImageCache, progress: Progress | None) -> ImageCache:
+    """The sound cache with a meta of today's schema; the caller holds the lock."""
+    if cache.meta.schema == SCHEMA:
+        return cache
+    blocks = block_digests(cache.folder / PIXELS, BLOCK_BYTES, progress)
+    index_digest = cache_meta.digest_of((cache.folder / INDEX).read_bytes())
+    meta = replace(
+        cache.meta,
+        schema=SCHEMA,
+        block_bytes=BLOCK_BYTES,
+        blocks=blocks,
+        index_digest=index_digest,
+        pixels_digest="",
     )
+    cache_meta.write_meta(cache.folder, meta)
+    say(progress, f"{cache.folder}: checked, and upgraded from schema {cache.meta.schema} to {SCHEMA}")
+    return ImageCache(cache.folder)
 
 
-def _offsets(heights: npt.NDArray[np.int32], widths: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Byte offset of every image and, last, the length of the whole."""
-    return np.concatenate(([0], np.cumsum(heights.astype(np.int64) * widths * 3))).astype(np.int64)
+def _say_left_out(cache: ImageCache, progress: Progress | None) -> None:
+    if cache.unreadable:
+        named = "; ".join(f"'{path}': {reason}" for path, reason in cache.unreadable.items())
+        total = len(cache) + len(cache.unreadable)
+        say(
+            progress,
+            f"{cache.archive_name}: {len(cache.unreadable)} of {total:,} images cannot be decoded and are "
+            f"left out ({named})",
+        )
 
 
-def _write_index(plan: _Plan, staged: Path) -> None:
-    label_of = {wnid: label for label, (wnid, _) in enumerate(plan.archive.classes)}
-    np.savez(
-        staged / "index.npz",
-        offsets=plan.offsets[:-1],
-        heights=plan.heights,
-        widths=plan.widths,
-        labels=np.array([label_of[member.wnid] for member in plan.members], dtype=np.uint8),
-        folders=np.array([member.folder for member in plan.members], dtype=np.uint8),
-        names=np.array([member.name for member in plan.members], dtype=np.bytes_),
-    )
+def _replace(folder: Path, staged: Path) -> None:
+    """Put a finished cache in the place of one that may be there; the caller holds the lock."""
+    with writing(folder):
+        aside = folder.with_name(f".discarded-{folder.name}")
+        if folder.exists():
+            os.replace(folder, aside)
+        os.replace(staged, folder)
+        sync_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_meta(plan: _Plan, record: Record, staged: Path, progress: Progress | None) -> None:
-    meta = {
-        "schema": SCHEMA,
-        "archive": plan.archive.name,
-        "dataset": plan.archive.dataset,
-        "digest": f"sha256:{record.sha256}",
-        "official": record.official,
-        "count": len(plan.members),
-        "pixel_bytes": int(plan.offsets[-1]),
-        "pixels_digest": _hash_pixels(staged / "pixels.bin", progress),
-        "pillow": PIL.__version__,
-    }
-    (staged / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+def _scratch(archive: Archive, home: Path) -> Path:
+    return home / f".importing-{archive.name}"
 
 
-def _hash_pixels(path: Path, progress: Progress | None) -> str:
-    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress("check", done, total)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _remove_torn(archive: Archive, home: Path) -> None:
-    """Remove what interrupted builds left; the caller holds the lock, so none is under way."""
-    torn = re.compile(r"\.building-" + re.escape(archive.name) + r"-[0-9a-f]{12}")
-    for folder in (home / "cache").glob(".building-*"):
-        if torn.fullmatch(folder.name):
+def _remove_remains(archive: Archive, home: Path) -> None:
+    """Remove what killed builds and imports left; the caller holds the lock, so none is under way."""
+    ours = re.compile(r"\.(building|discarded)-" + re.escape(archive.name) + r"-[0-9a-f]{12}")
+    remains = [folder for folder in (home / "cache").glob(".*") if ours.fullmatch(folder.name)]
+    for folder in [*remains, _scratch(archive, home)]:
+        with writing(folder), suppress(FileNotFoundError):
             shutil.rmtree(folder)

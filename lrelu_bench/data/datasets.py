@@ -7,10 +7,11 @@ import numpy as np
 
 from lrelu_bench.config import Experiment
 from lrelu_bench.data import mnist
-from lrelu_bench.data.cache import ImageSource, ensure
+from lrelu_bench.data.cache import ImageCache, ImageSource, ensure
 from lrelu_bench.data.catalog import ARCHIVES, CLASSES, Archive, archive_for
-from lrelu_bench.data.download import Progress
+from lrelu_bench.data.extract import FOLDERS
 from lrelu_bench.data.procedural import CLASS_NAMES, ProceduralImages
+from lrelu_bench.data.progress import Progress
 from lrelu_bench.data.splits import split_indices, subset_indices
 from lrelu_bench.errors import BenchError
 
@@ -68,13 +69,25 @@ def open_split(experiment: Experiment, home: Path, progress: Progress | None = N
         images = ensure(archive_of(experiment), home, progress)
     train, valid = split_indices(images.names, images.folders, experiment.version)
     expected = expected_counts(experiment.model_copy(update={"subset": None}))
-    if (len(train), len(valid)) != expected:
+    left_out = _left_out(images, experiment.version)
+    found = len(train) + left_out[0], len(valid) + left_out[1]
+    if found != expected:
         raise BenchError(
-            f"{archive_of(experiment).name}: its {experiment.version} split has {len(train):,} training and "
-            f"{len(valid):,} validation images, not {expected[0]:,} and {expected[1]:,}; "
+            f"{archive_of(experiment).name}: its {experiment.version} split has {found[0]:,} training and "
+            f"{found[1]:,} validation images, not {expected[0]:,} and {expected[1]:,}; "
             "files are missing or renamed: fetch or import an intact archive"
         )
     if experiment.subset is not None:
         train = subset_indices(train, images.labels, experiment.subset)
         valid = subset_indices(valid, images.labels, experiment.subset)
     return Split(images, train, valid)
+
+
+def _left_out(images: ImageSource, version: str) -> tuple[int, int]:
+    """How many training and validation images the archive has that could not be decoded."""
+    if not isinstance(images, ImageCache) or not images.unreadable:
+        return 0, 0
+    paths = [path.split("/") for path in images.unreadable]
+    folders = [FOLDERS.index(path[0]) for path in paths]
+    train, valid = split_indices([path[-1] for path in paths], folders, version)
+    return len(train), len(valid)

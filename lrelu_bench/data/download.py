@@ -1,37 +1,31 @@
-"""Download one file over HTTP(S) or from a file URL: into a `.part`, resumable, with retries."""
+"""Download one gzip file into a `.part`, resumable, with retries."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import shutil
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Collection, Iterator
+import zlib
+from collections.abc import Collection
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lrelu_bench import __version__
-from lrelu_bench.errors import BenchError
+from lrelu_bench.data import web
+from lrelu_bench.data.disk import require_space, writing
+from lrelu_bench.data.progress import Progress, say
+from lrelu_bench.data.web import Answer, DownloadError, UnresumableError
 
-Progress = Callable[[str, int, int | None], None]
-"""Called as (stage, done, total); total is None where it is not known."""
-
-TIMEOUT_SECONDS = 30
 TRIES = 3
+"""Tries in a row that bring less than `GAIN_BYTES` before a source is given up."""
+GAIN_BYTES = 2**20
 BACKOFF_SECONDS = 1.0
-SPARE_BYTES = 64 * 2**20
-_CHUNK = 1 << 18
+"""Pause after the first failure; it doubles with each further one."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest pause that a server may ask for."""
+_SPACE_EVERY = 64 * 2**20
+_HEAD_BYTES = 512
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-class DownloadError(Exception):
-    """One source could not deliver; `final` where trying that source again is pointless."""
-
-    def __init__(self, reason: str, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
 
 
 def download(url: str, part: Path, progress: Progress | None = None, lengths: Collection[int] = ()) -> None:
@@ -41,136 +35,130 @@ def download(url: str, part: Path, progress: Progress | None = None, lengths: Co
     the file cannot be had, BenchError where the disk is too full. A broken transfer keeps its `part` for the
     next call.
     """
-    for attempt in range(1, TRIES + 1):
+    tries, best = 0, _size(part)
+    while True:
         try:
             _attempt(url, part, progress, lengths)
+            break
         except DownloadError as error:
-            if error.final or attempt == TRIES:
+            # A server that cuts every connection, but each later than the last, gets there in the end.
+            tries = 1 if _size(part) >= best + GAIN_BYTES else tries + 1
+            best = max(best, _size(part))
+            if error.final or tries >= TRIES:
                 raise
-            time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
-        else:
-            _source_note(part).unlink(missing_ok=True)
-            return
+            time.sleep(_pause(error, tries, url, progress))
+    _source_note(part).unlink(missing_ok=True)
 
 
 def discard(part: Path) -> None:
     """Remove a partial download and the note on where it came from."""
-    part.unlink(missing_ok=True)
-    _source_note(part).unlink(missing_ok=True)
+    with writing(part):
+        part.unlink(missing_ok=True)
+        _source_note(part).unlink(missing_ok=True)
 
 
-def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Raise BenchError unless the disk of `folder` has `needed` bytes and a little more free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE_BYTES:
-        raise BenchError(
-            f"{folder}: {free / 1e9:.2f} GB are free where {purpose} needs "
-            f"{(needed + SPARE_BYTES) / 1e9:.2f} GB; free some space or set LRELU_BENCH_DATA to a "
-            "folder on a larger disk."
-        )
+def _pause(error: DownloadError, tries: int, url: str, progress: Progress | None) -> float:
+    """Seconds until the next try; raises DownloadError where the server asks for too many."""
+    if error.wait is not None and error.wait > MAX_WAIT_SECONDS:
+        raise DownloadError(f"{error}, asks to wait {error.wait:g} s", final=True) from error
+    seconds = max(BACKOFF_SECONDS * 2.0 ** (tries - 1), error.wait or 0.0)
+    say(progress, f"{url}: {error}; trying again in {seconds:g} s")
+    return seconds
 
 
 def _attempt(url: str, part: Path, progress: Progress | None, lengths: Collection[int]) -> None:
-    start, validator = _resume_point(url, part)
+    start, noted = _resume_point(url, part)
+    if lengths and start > max(lengths):
+        start = 0
     try:
-        with urllib.request.urlopen(_request(url, start, validator), timeout=TIMEOUT_SECONDS) as answer:
-            if start and not _continues(answer, start):
-                start = 0
-            _require_length(answer, start, lengths)
-            _receive(url, answer, part, start, progress)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:
-            if _whole_length(error.headers) == start:
-                return
-            discard(part)
-            raise DownloadError(f"the server refused to go on from byte {start}") from error
-        transient = error.code in (408, 425, 429) or error.code >= 500
-        raise DownloadError(f"HTTP {error.code} {error.reason}", final=not transient) from error
-    except urllib.error.URLError as error:
-        raise DownloadError(str(error.reason)) from error
-    except http.client.HTTPException as error:
-        raise DownloadError(f"broken answer ({type(error).__name__})") from error
-    except (OSError, ValueError) as error:
-        raise DownloadError(str(error) or type(error).__name__) from error
+        with web.ask(url, start, noted.get("validator")) as answer:
+            if answer.start and noted.get("total", answer.total) != answer.total:
+                raise UnresumableError(f"has {answer.total} bytes where it had {noted['total']}")
+            _require_length(answer, lengths)
+            _receive(url, answer, part, progress, lengths)
+    except UnresumableError:
+        discard(part)
+        raise
 
 
-def _request(url: str, start: int, validator: str | None) -> urllib.request.Request:
-    headers = {"User-Agent": f"lrelu-bench/{__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if validator is not None:
-            headers["If-Range"] = validator
-    return urllib.request.Request(url, headers=headers)
-
-
-def _resume_point(url: str, part: Path) -> tuple[int, str | None]:
-    """(first missing byte, validator of the bytes there); 0 where `part` came from another address."""
-    start = part.stat().st_size if part.exists() else 0
+def _resume_point(url: str, part: Path) -> tuple[int, dict[str, Any]]:
+    """(first missing byte, note on the bytes there); 0 where `part` came from another address."""
+    start = _size(part)
     try:
         note = json.loads(_source_note(part).read_text())
-    except (OSError, ValueError):
+        if note["url"] != url:
+            return 0, {}
+    except (OSError, ValueError, KeyError, TypeError):
         # A `.part` without a note may come from another tool: the digest decides in the end.
-        return start, None
-    if note.get("url") != url:
-        return 0, None
-    return start, note.get("validator")
+        return start, {}
+    return start, note if start else {}
 
 
-def _continues(answer: Any, start: int) -> bool:
-    if getattr(answer, "status", None) != 206:
-        return False
-    return str(answer.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
+def _require_length(answer: Answer, lengths: Collection[int]) -> None:
+    if lengths and answer.total is not None and answer.total not in lengths:
+        reason = f"offers {answer.total} bytes ({answer.kind}) where {_either(lengths)}"
+        raise DownloadError(reason, final=True)
 
 
-def _require_length(answer: Any, start: int, lengths: Collection[int]) -> None:
-    total = _total(answer, start)
-    if lengths and total is not None and total not in lengths:
-        kind = answer.headers.get("Content-Type", "no type")
-        published = " or ".join(str(length) for length in sorted(lengths))
-        raise DownloadError(f"offers {total} bytes ({kind}) where {published} are published", final=True)
+def _either(lengths: Collection[int]) -> str:
+    return f"{' or '.join(str(length) for length in sorted(lengths))} are published"
 
 
-def _total(answer: Any, start: int) -> int | None:
-    """Length in bytes of the whole file, of which `answer` brings what follows `start`."""
-    length = answer.headers.get("Content-Length")
-    return None if length is None else start + int(length)
-
-
-def _receive(url: str, answer: Any, part: Path, start: int, progress: Progress | None) -> None:
-    total = _total(answer, start)
-    if total is not None:
-        require_space(part.parent, total - start, "the download")
-    first = answer.read(_CHUNK)
-    if start == 0 and first[:2] != _GZIP_MAGIC:
-        kind = answer.headers.get("Content-Type", "no type")
-        raise DownloadError(f"answered with no gzip file ({kind}): {first[:40]!r}", final=True)
-    validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-    # A weak ETag does not promise the same bytes, so it cannot guard a resume.
-    note = {"url": url, "validator": None if str(validator).startswith("W/") else validator}
-    with part.open("r+b" if start else "wb") as file:
-        file.seek(start)
+def _receive(
+    url: str, answer: Answer, part: Path, progress: Progress | None, lengths: Collection[int]
+) -> None:
+    expected = answer.total if answer.total is not None else max(lengths, default=0)
+    require_space(part.parent, max(0, expected - answer.start), "the download")
+    first = _head(answer)
+    if answer.start == 0:
+        _require_gzip(first, answer.kind)
+    with writing(part), part.open("r+b" if answer.start else "wb") as file:
+        file.seek(answer.start)
         file.truncate()
+        note = {"url": url, "validator": answer.validator, "total": answer.total}
         _source_note(part).write_text(json.dumps(note))
-        done = start
-        for chunk in _chunks(first, answer):
-            file.write(chunk)
+        done, room = answer.start, answer.start + _SPACE_EVERY
+        for chunk in chain([first], answer.chunks):
             done += len(chunk)
+            if lengths and done > max(lengths):
+                raise UnresumableError(f"sends more bytes than the {_either(lengths)}", final=True)
+            if answer.total is None and done > room:
+                # A body without end must not fill the disk to its last byte.
+                require_space(part.parent, _SPACE_EVERY, "the download")
+                room = done + _SPACE_EVERY
+            file.write(chunk)
             if progress is not None:
-                progress("download", done, total)
-    if total is not None and done != total:
-        raise DownloadError(f"the connection ended after {done} of {total} bytes")
+                progress("download", done, answer.total)
+    if answer.total is not None and done != answer.total:
+        raise DownloadError(f"the connection ended after {done} of {answer.total} bytes")
+    if lengths and done not in lengths:
+        raise DownloadError(f"the connection ended after {done} bytes where {_either(lengths)}")
 
 
-def _chunks(first: bytes, answer: Any) -> Iterator[bytes]:
-    chunk = first
-    while chunk:
-        yield chunk
-        chunk = answer.read(_CHUNK)
+def _head(answer: Answer) -> bytes:
+    """The first bytes, enough of them to see what they are; fewer only where there are no more."""
+    head = b""
+    while len(head) < _HEAD_BYTES and (chunk := next(answer.chunks, b"")):
+        head += chunk
+    return head
 
 
-def _whole_length(headers: Any) -> int | None:
-    length = str(headers.get("Content-Range", "")).rpartition("/")[2]
-    return int(length) if length.isdigit() else None
+def _require_gzip(first: bytes, kind: str) -> None:
+    if not first:
+        raise DownloadError(f"sent no bytes ({kind})", final=True)
+    if first[:2] != _GZIP_MAGIC:
+        raise DownloadError(f"answered with no gzip file ({kind}): {first[:40]!r}", final=True)
+    # Servers that label the file itself as encoded are many, those that encode it once more are refused.
+    with suppress(zlib.error):
+        if zlib.decompressobj(31).decompress(first, 2) == _GZIP_MAGIC:
+            raise DownloadError(f"compressed the file a second time ({kind})", final=True)
+
+
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except OSError:
+        return 0
 
 
 def _source_note(part: Path) -> Path:

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from lrelu_bench.data import download as transfer
 from lrelu_bench.data.archives import locked, mirrors
-from lrelu_bench.data.download import Progress
+from lrelu_bench.data.disk import put_in_place, writing
+from lrelu_bench.data.progress import Progress
+from lrelu_bench.data.web import DownloadError
 from lrelu_bench.errors import BenchError
 
 COUNTS = {"mnist": (60_000, 10_000), "mnist-t10k": (9_000, 1_000)}
@@ -71,7 +73,8 @@ def fetch(dataset: str, home: Path, progress: Progress | None = None) -> None:
     sources = [*mirrors(), *(mirror.rstrip("/") for mirror in MNIST.mirrors)]
     folder = folder_of(home)
     with locked(folder, progress):
-        folder.mkdir(exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
         for name in files_of(dataset):
             if problem(folder / name):
                 _download(folder / name, [f"{source}/{name}" for source in sources], progress)
@@ -83,11 +86,11 @@ def _download(path: Path, urls: list[str], progress: Progress | None) -> None:
     for url in urls:
         try:
             transfer.download(url, part, progress)
-        except transfer.DownloadError as error:
+        except DownloadError as error:
             failures.append(f"{url}: {error}")
             continue
         if _md5(part.read_bytes()) == FILES[path.name]:
-            part.replace(path)
+            put_in_place(part, path)
             return
         transfer.discard(part)
         failures.append(f"{url}: is not the official file")
@@ -112,11 +115,13 @@ def import_files(source: Path, home: Path) -> list[str]:
     contents = {path.name: _official_bytes(path) for path in found}
     folder = folder_of(home)
     with locked(folder):
-        folder.mkdir(exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
         for name, content in contents.items():
             staged = folder / f"{name}.importing"
-            staged.write_bytes(content)
-            staged.replace(folder / name)
+            with writing(staged):
+                staged.write_bytes(content)
+            put_in_place(staged, folder / name)
     return list(contents)
 
 

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from lrelu_bench import plain_file
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import RunResult
 from lrelu_bench.run_folder import RunFolder
 
 NOTE = "lrelu-bench-export.json"
+_LARGEST_NOTE = 100_000
 FORMAT = 1
 """Counts up when the same run is exported otherwise than before."""
 
@@ -33,9 +35,9 @@ class Note:
         """The note in a folder; raises `BenchError` where the folder is not an export's."""
         path = folder / NOTE
         try:
-            raw = json.loads(path.read_text())
+            raw = json.loads(plain_file.read_text(path, _LARGEST_NOTE))
             return cls(str(raw["tracker"]), str(raw["digest"]), tuple(map(str, raw["files"])), raw["format"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (BenchError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise BenchError(
                 f"{folder}: is there and not written by export (no readable {NOTE}); "
                 "move it away or give another --output"

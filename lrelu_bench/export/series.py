@@ -3,26 +3,28 @@
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from lrelu_bench import plain_file
 from lrelu_bench.config_file import load_experiment
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.labels import activation_label
 from lrelu_bench.report.progress import divergence_line
 from lrelu_bench.results import EpochRow, RunResult, load_epochs
-from lrelu_bench.strict_yaml import read_text
+from lrelu_bench.strict_yaml import Place, parse, read_text
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.telemetry_file import Telemetry
 
 SOURCES = ("config.yaml", "environment.json", "epochs.jsonl", "result.json", TELEMETRY)
 """The files of a run that an export is made of."""
+_LARGEST = 64_000_000
 CHANNEL_BINS = 30
 
 OUTPUTS, LEARNED = "outputs", "learned"
@@ -106,7 +108,7 @@ class ExportedRun:
     @property
     def config_values(self) -> dict[str, Any]:
         """The config as plain data."""
-        values: dict[str, Any] = yaml.safe_load(self.config)
+        values: dict[str, Any] = parse(self.config, lambda line: Place(line + 1, f"line {line + 1}")).data
         return values
 
     @property
@@ -175,11 +177,8 @@ def digest(folder: Path) -> str:
     seen = hashlib.sha256()
     for name in SOURCES:
         path = folder / name
-        if path.exists():
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise BenchError(f"{path}: cannot read ({error.strerror})") from error
+        with suppress(plain_file.MissingError):
+            content = plain_file.read_bytes(path, _LARGEST)
             seen.update(f"{name} {len(content)}\n".encode() + content)
     return seen.hexdigest()
 

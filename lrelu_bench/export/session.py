@@ -56,7 +56,7 @@ def export(
         try:
             job = _Job(source, result, Place(output, source, result), digest(source))
         except BenchError as error:
-            skipped.append(str(error))
+            skipped.append(error.in_one_line)
             continue
         first = taken.setdefault(job.place.path, source)
         if first != source:
@@ -68,7 +68,7 @@ def export(
         try:
             state = job.place.state(name, job.digest)
         except BenchError as error:
-            refused.append(str(error))
+            refused.append(error.in_one_line)
             continue
         if state == "other" and not force:
             refused.append(
@@ -87,7 +87,7 @@ def export(
         console.say(tracker.next_step(output))
     if refused:
         more = [f"and {len(refused) - SHOWN} more like these"] if len(refused) > SHOWN else []
-        raise BenchError("\n".join([*refused[:SHOWN], *more]))
+        raise BenchError(*refused[:SHOWN], *more)
     if not done and not there:
         raise BenchError(f"none of the {len(found)} finished runs could be exported; mend what was skipped")
 
@@ -130,7 +130,7 @@ def _write(
             try:
                 run = ExportedRun.load(job.source, job.result)
             except BenchError as error:
-                skipped.append(str(error))
+                skipped.append(error.in_one_line)
                 continue
             staged = scratch / f"run-{number}"
             staged.mkdir()
@@ -138,7 +138,7 @@ def _write(
             try:
                 job.place.put(staged, name, job.digest, scratch)
             except BenchError as error:
-                refused.append(str(error))
+                refused.append(error.in_one_line)
                 continue
             done += 1
             if not run.has_telemetry:

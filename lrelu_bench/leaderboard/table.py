@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from lrelu_bench import plain_file
+from lrelu_bench.csv_cells import guarded, unguarded
 from lrelu_bench.errors import BenchError
 
 COLUMNS = (
     *("dataset", "version", "size_px", "epochs", "accuracy_pct", "entry", "url", "runs", "params", "gpus"),
     *("first_seen", "first_commit", "last_seen", "last_commit"),
 )
+
+
+MAX_BYTES = 1_000_000
+"""Of a history or a README; upstream's are of some 30 kB."""
+MAX_LINES = 1000
+"""Of a history; the package's has some 120."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Line:
 
     def text(self, column: str) -> str:
         """Any text."""
-        return self.values[column]
+        return unguarded(self.values[column])
 
     def one_of(self, column: str, names: Sequence[str]) -> str:
         """One of the names."""
@@ -68,14 +76,7 @@ class Line:
 
 def text_of(path: Path, remedy: str) -> str:
     """A text file's content; raises `BenchError` where it cannot be read or is no text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: not a text file (byte {error.start} is not UTF-8); {remedy}") from error
-    except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else None
-        raise BenchError(f"{_printable(str(path))}: cannot read ({problem or error}); {remedy}") from error
-    return text
+    return plain_file.read_text(path, MAX_BYTES, remedy)
 
 
 def lines_of(text: str, source: str) -> Iterator[Line]:
@@ -98,6 +99,8 @@ def lines_of(text: str, source: str) -> Iterator[Line]:
                     f"{source}:{reader.line_num}: {len(values)} values, but the header names {len(header)} "
                     "columns; mend the line"
                 )
+            if reader.line_num > MAX_LINES:
+                raise BenchError(f"{source}: over {MAX_LINES:,} lines, which no history of the board has")
             found = True
             yield Line(f"{source}:{reader.line_num}", dict(zip(header, values, strict=True)))
     except csv.Error as error:
@@ -111,13 +114,9 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerows([guarded(value) for value in row] for row in rows)
     return text.getvalue()
 
 
 def _shown(value: str) -> str:
     return repr(value if len(value) <= 40 else f"{value[:40]}...")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -4,6 +4,7 @@ Upstream is https://github.com/fastai/imagenette. Its README changed its columns
 years, has `78,84%` and `&pm;` in its cells, and tables of other boards beside these two.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from lrelu_bench.leaderboard.table import text_of
 
 V2_DAY = date(2020, 1, 14)
 """The day of the first v2 board; needed only where a table's columns do not tell."""
+
+MAX_ROWS = 500
 
 _REMEDY = "give the README.md of a checkout of https://github.com/fastai/imagenette"
 _NO_TABLE = "no table below a heading 'Imagenette Leaderboard' or 'Imagewoof Leaderboard'"
@@ -67,6 +70,8 @@ def read_readme(path: Path, day: date | None = None, commit: str | None = None) 
     """
     text = text_of(path, _REMEDY)
     readme = parse_readme(text, *provenance(path, day, commit))
+    if len(readme.rows) > MAX_ROWS:
+        raise BenchError(f"{path}: over {MAX_ROWS:,} rows, which no board has; {_REMEDY}")
     if not readme.rows:
         problem = next((one for one in readme.problems if one.startswith("line")), _NO_TABLE)
         raise BenchError(f"{path}: no row of the board ({problem}); {_REMEDY}")
@@ -271,15 +276,25 @@ def _git_says(path: Path) -> tuple[date, str] | None:
     """Day and commit of the last change to a file, if it is committed as it is."""
     path = path.resolve()
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(path.parent), "-c", "core.fsmonitor=false", "--no-optional-locks"]
-        command += [*arguments, "--", path.name]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    def git(*arguments: str) -> bytes:
+        # A checkout that somebody packed brings its settings, and some of them name programs to start.
+        command = ["git", "-C", str(path.parent), "-c", "log.showSignature=false", "--no-optional-locks"]
+        env = os.environ | {"GIT_NO_LAZY_FETCH": "1"}
+        done = subprocess.run([*command, *arguments], capture_output=True, check=True, timeout=60, env=env)
+        return done.stdout
 
     try:
-        if git("status", "--porcelain"):
+        # `git status` would run the checkout's filters.
+        committed = git("cat-file", "blob", f"HEAD:./{path.name}")
+        if _lines(committed) != _lines(path.read_bytes()):
             return None
-        day, commit = git("log", "-1", "--abbrev=7", "--format=%cI%n%h").split()
+        told = git("log", "-1", "--abbrev=7", "--format=%cI%n%h", "--", f":(literal){path.name}")
+        day, commit = told.decode("ascii").split()
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return date.fromisoformat(day[:10]), commit
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Without how they end, which git changes in a checkout."""
+    return content.splitlines()

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrelu_bench.csv_cells import printable
 from lrelu_bench.leaderboard import BoardRow, Record
 from lrelu_bench.report.board import (
     BoardView,
@@ -228,7 +229,7 @@ def _csv(view: BoardView, history: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=lines[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: printable(value) for name, value in line.items()} for line in lines)
     return text.getvalue()
 
 

@@ -140,7 +140,7 @@ def collect(paths: Iterable[Path | str], purpose: str = "compare") -> tuple[list
         try:
             result = load_result(folder)
         except BenchError as error:
-            skipped.append(str(error))
+            skipped.append(error.in_one_line)
             continue
         problem = _unfinished(result)
         if problem:

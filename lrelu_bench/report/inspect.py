@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.report.labels import activation_label
-from lrelu_bench.report.wording import printable
 from lrelu_bench.results import RunResult, load_result
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry
 
@@ -124,9 +124,11 @@ class _Drawing:
             if values is None:
                 lines.append([""] * len(columns))
                 continue
-            start, end = values[0], values[-1]
-            drift = np.abs(end.astype(np.float64) - start).mean()
-            numbers = map(_number, (start.mean(), end.mean(), end.min(), end.max(), drift))
+            start, end = values[[0, -1]].astype(np.float64)
+            # Of a run that diverged, some are infinite.
+            with np.errstate(invalid="ignore"):
+                drift = np.abs(end - start).mean()
+                numbers = [*map(_number, (start.mean(), end.mean(), end.min(), end.max(), drift))]
             lines.append([*numbers, *([_percent(share)] if bounded else [])])
         name = str(telemetry.parameter[index])
         yield from self._table(name, columns, lines, telemetry.param_mean[:, :, index])
@@ -195,7 +197,7 @@ class _Drawing:
 
     def text(self, text: str, style: str = "") -> Text:
         """Text that this terminal can show; square brackets in it mean nothing to Rich."""
-        text = printable(text)
+        text = visible(text)
         shown = text.encode("ascii", "replace").decode() if self.ascii else text
         return Text(shown, style, overflow="fold")
 

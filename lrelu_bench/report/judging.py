@@ -123,7 +123,7 @@ def _predicted(row: CompareRow, skipped: list[str]) -> _Predicted | None:
         try:
             predictions = Predictions.load(run.folder)
         except BenchError as error:
-            skipped.append(f"{error}; {_LEFT_OUT}")
+            skipped.append(f"{error.in_one_line}; {_LEFT_OUT}")
             return None
         problem = "not there" if predictions is None else _foreign(predictions, run.result)
         if predictions is None or problem:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from lrelu_bench.printable import visible
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.wording import (
     NOTHING,
@@ -12,7 +13,6 @@ from lrelu_bench.report.wording import (
     baseline_difference_cell,
     board_line,
     n_cell,
-    printable,
     section_title,
 )
 
@@ -96,7 +96,7 @@ def _line(*cells: str) -> str:
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is; letters beyond Latin-1 that pdfLaTeX may not know become `?`."""
     # Two hyphens would be set as a dash.
-    words = re.split("(?<=-)(?=-)", printable(text))
+    words = re.split("(?<=-)(?=-)", visible(text))
     return "{}".join("".join(_SPECIAL.get(letter) or _letter(letter) for letter in word) for word in words)
 
 

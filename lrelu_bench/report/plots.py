@@ -4,6 +4,7 @@ All depth colours are from cividis, which is even to the eye, safe for the colou
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, sqrt
@@ -21,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lrelu_bench.atomic_file import write_atomically
+from lrelu_bench.printable import visible
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry
 
 PlotFormat = Literal["png", "svg"]
@@ -65,7 +67,7 @@ def draw(telemetry: Telemetry, title: str, folder: Path, format: PlotFormat) -> 
     for name, picture in pictures.items():
         with _own_style():
             figure = picture(telemetry)
-            figure.suptitle(title, fontsize=8, color="0.35", x=0.01, ha="left")
+            figure.suptitle(_literal(title), fontsize=8, color="0.35", x=0.01, ha="left")
             content = _rendered(figure, format)
         path = folder / f"{name}.{format}"
         write_atomically(path, content)
@@ -87,14 +89,22 @@ def _rendered(figure: Figure, format: PlotFormat) -> bytes:
     buffer = io.BytesIO()
     # A date or a version in the file would make each picture another.
     metadata = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
-    figure.savefig(buffer, format=format, dpi=_DPI, metadata=metadata)
+    with warnings.catch_warnings():
+        # A letter of a name that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, format=format, dpi=_DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def _literal(text: str) -> str:
+    """Text from a file as Matplotlib draws it: no formula, and no control character."""
+    return visible(text).replace("$", r"\$")
 
 
 def parameters(telemetry: Telemetry) -> Figure:
     """Each learned parameter over time: its mean over channels, a line per depth."""
     panels = [
-        (f"{name}, mean over channels", telemetry.param_mean[:, :, index])
+        (f"{_literal(name)}, mean over channels", telemetry.param_mean[:, :, index])
         for index, name in enumerate(telemetry.parameter)
     ]
     return _over_time(telemetry, panels)
@@ -202,7 +212,7 @@ def _multiples(telemetry: Telemetry) -> tuple[Figure, list[Axes]]:
     for unused in axes[count:]:
         unused.remove()
     for site, (ax, path) in enumerate(zip(axes, telemetry.site, strict=False)):
-        ax.set_title(f"{site + 1} · {path}", loc="left", fontsize=8)
+        ax.set_title(f"{site + 1} · {_literal(path)}", loc="left", fontsize=8)
     return figure, axes[:count]
 
 
@@ -219,7 +229,9 @@ def _depth_bar(figure: Figure, axes: list[Axes], telemetry: Telemetry) -> None:
         ScalarMappable(norm, ListedColormap(_depth_colors(count))), ax=axes, aspect=40, pad=0.02
     )
     shown = sorted({int(site) for site in np.linspace(0, count - 1, min(count, 10)).round()})
-    bar.set_ticks([site + 1 for site in shown], labels=[f"{i + 1} · {telemetry.site[i]}" for i in shown])
+    bar.set_ticks(
+        [site + 1 for site in shown], labels=[f"{i + 1} · {_literal(telemetry.site[i])}" for i in shown]
+    )
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
     bar.ax.tick_params(labelsize=7, length=0)

@@ -1,5 +1,6 @@
 """Progress of long work: a live display on a terminal, sparse plain lines elsewhere."""
 
+import errno
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from lrelu_bench.printable import visible
 from lrelu_bench.results import Divergence, EpochRow
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ STAGES = {
     "check": "checking",
     "decode": "decoding",
     "export": "exporting",
-    "wait": "waiting",
 }
 COUNTED = {"decode": "images", "export": "runs"}
 """What a stage counts; the others count bytes."""
@@ -29,11 +30,20 @@ PLAIN_EVERY_SECONDS = 10.0
 
 
 class SteadyConsole(Console):
-    """A console whose reader may leave (`| head`): training goes on unheard, and its result is saved."""
+    """A console whose reader may leave (`| head`, a closed terminal): training goes on unheard and saved."""
 
     def say(self, line: str) -> None:
-        """Print one line as it is: no markup, no colours, no wrapping."""
-        self.out(line, highlight=False)
+        """Print one line as it is: no markup, no colours, no wrapping, and nothing in it that acts."""
+        self.out(visible(line), highlight=False)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            # A terminal that was closed says this where a pipe says that it is broken.
+            if error.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Send the rest nowhere, where Rich would end the program."""
@@ -158,6 +168,10 @@ class DataProgress:
         if self.task is not None:
             self.progress.update(self.task, completed=done, total=total, detail=_amount(stage, done, total))
 
+    def say(self, line: str) -> None:
+        """Print a sentence, above the bar where there is one."""
+        self.console.out(line, highlight=False)
+
     def _line(self, stage: str, done: int, total: int | None) -> None:
         finished = total is not None and done >= total
         if stage == self.stage and not finished and time.monotonic() - self.said < PLAIN_EVERY_SECONDS:
@@ -169,8 +183,6 @@ class DataProgress:
 
 
 def _amount(stage: str, done: int, total: int | None) -> str:
-    if stage == "wait":
-        return "for another process that holds the lock"
     if stage in COUNTED:
         what = COUNTED[stage]
         return f"{done:,} {what}" if total is None else f"{done:,} of {total:,} {what}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lrelu_bench.csv_cells import printable
 from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import load_board
 from lrelu_bench.report.compare import CompareRow
@@ -93,7 +94,7 @@ def _rounded(value: Any) -> Any:
 def as_csv(rows: Iterable[CompareRow]) -> str:
     """One line per row of the comparison, below a header."""
     text = io.StringIO()
-    lines = [{name: _flat(name, value) for name, value in _plain(row).items()} for row in rows]
+    lines = [{name: printable(_flat(name, value)) for name, value in _plain(row).items()} for row in rows]
     writer = csv.DictWriter(text, fieldnames=lines[0] if lines else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)

@@ -11,8 +11,9 @@ from itertools import groupby
 from shlex import quote
 
 from lrelu_bench.evidence.verdicts import FEWEST_RUNS
+from lrelu_bench.printable import visible
 from lrelu_bench.report.compare import BOARD_SHARE, CompareRow
-from lrelu_bench.report.wording import Notes, comparison_cell, counted, escaped, files, printable
+from lrelu_bench.report.wording import Notes, comparison_cell, counted, escaped, files
 
 _HEADER = ("| Size (px) | Epochs | URL | Accuracy | # Runs |", "|--|--|--|--|--|")
 
@@ -94,7 +95,7 @@ def _commit(commit: str | None) -> str:
 
 def _code(text: str) -> str:
     """A code span, whatever backticks are in the text."""
-    text = printable(text)
+    text = visible(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     padding = " " if "`" in text else ""
     return f"{fence}{padding}{text}{padding}{fence}"

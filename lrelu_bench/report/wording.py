@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lrelu_bench.evidence.summaries import binomial_error
 from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import BOARD_VARIABLE, NOT_STATED, POSTS_DAY, BoardRow, load_board
+from lrelu_bench.printable import visible
 from lrelu_bench.report.compare import CompareRow, DivergedRun
 
 NOTHING = "–"
@@ -277,18 +278,13 @@ def comparison_cell(row: CompareRow) -> str:
     return f"{row.comparison} ({row.reason})" if row.reason else row.comparison
 
 
-def printable(text: str) -> str:
-    """The text without characters that would drive a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def plain(text: str, ascii_only: bool) -> str:
     """Text that a terminal can show: no control characters, and ASCII where it knows no more."""
-    text = printable(text)
+    text = visible(text)
     return text.translate(_ASCII).encode("ascii", "replace").decode() if ascii_only else text
 
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, in or out of a table's cell."""
     # Inside a word an underscore means nothing.
-    return re.sub(r"[\\|<>*`\[\]~&$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
+    return re.sub(r"[\\|<>*`\[\]~&$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(text))

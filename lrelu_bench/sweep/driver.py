@@ -54,7 +54,7 @@ def drive(
     """Have every task trained; returns what became of each, in the order they ended.
 
     A task that fails or whose worker is lost is tried again, behind the others, unless its own error says
-    what to mend. With `fail_fast` the first failure for good stops the rest; so does `stop`, once it is asked.
+    what to mend. With `fail_fast` the first failure for good stops the rest; so does `stop`, once asked.
     """
     swept, started = Swept(), time.monotonic()
     pending, running = deque(tasks), dict[str, Task]()
@@ -101,7 +101,4 @@ def _note(swept: Swept, task: Task, outcome: Outcome, lost: bool) -> None:
     elif outcome.status == "stopped" and not lost:
         swept.stopped.append(task)
     else:
-        reason = outcome.reason or f"its worker {outcome.host or ''} was stopped by somebody".replace(
-            "  ", " "
-        )
-        swept.failed.append((task, reason))
+        swept.failed.append((task, outcome.reason or "somebody else stopped it"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -135,10 +136,11 @@ def _reason(log: Path, code: int) -> str:
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
     except OSError:
         lines = []
-    told = [line for line in lines if line.startswith("error: ")]
-    last = told[-1].removeprefix("error: ") if told else next((line for line in reversed(lines) if line), "")
+    told = [place for place, line in enumerate(lines) if line.startswith("error: ")]
+    if told:
+        return "; ".join(line.strip() for line in lines[told[-1] :] if line.strip()).removeprefix("error: ")
     how = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
-    return last if told else f"{how}: {last.strip() or 'no output'}"
+    return f"{how}: {next((line.strip() for line in reversed(lines) if line.strip()), 'no output')}"
 
 
 def received(task: Task, outcome: Outcome) -> Outcome:
@@ -150,18 +152,18 @@ def received(task: Task, outcome: Outcome) -> Outcome:
         return outcome
     folder = RunFolder.of(Path(task.output), task.experiment, task.seed)
     try:
-        if outcome.files is not None:
-            _take(folder, outcome)
         for name, digest in outcome.digests.items():
-            found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
-            if found != digest:
-                raise BenchError(f"{folder.path / name}: is not what {outcome.host} wrote ({found[:12]})")
-    except (OSError, BenchError) as error:
+            sent = outcome.files[name] if outcome.files is not None else (folder.path / name).read_bytes()
+            if hashlib.sha256(sent).hexdigest() != digest:
+                raise BenchError(f"{folder.path / name}: is not what {outcome.host} wrote")
+        if outcome.files is not None:
+            _take(folder, outcome.files)
+    except (OSError, KeyError, BenchError) as error:
         return Outcome("failed", outcome.seconds, outcome.host, f"did not arrive whole: {error}")
     return Outcome(outcome.status, outcome.seconds, outcome.host, digests=outcome.digests)
 
 
-def _take(folder: RunFolder, outcome: Outcome) -> None:
+def _take(folder: RunFolder, files: Mapping[str, bytes]) -> None:
     from lrelu_bench.locks import Held, hold_at_once
 
     try:
@@ -169,8 +171,8 @@ def _take(folder: RunFolder, outcome: Outcome) -> None:
             staged = folder.staged
             staged.clear()
             # The result last: with it the run counts as finished.
-            for name in sorted(set(outcome.files or ()) & set(FILES), key=lambda name: name == "result.json"):
-                write_atomically(staged.path / name, (outcome.files or {})[name])
+            for name in sorted(set(files) & set(FILES), key=lambda name: name == "result.json"):
+                write_atomically(staged.path / name, files[name])
             folder.settle()
     except Held as holder:
         raise BenchError(f"{folder.path}: {holder} trains it") from holder

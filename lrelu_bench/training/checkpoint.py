@@ -1,7 +1,6 @@
 """The state of a run on disk: saved whole, checked when it is read, and never unpickled as code."""
 
 import hashlib
-import io
 import random
 import warnings
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 
 from lrelu_bench.atomic_file import replacing
-from lrelu_bench.checkpoint_header import DIGEST_CHARACTERS, MAGIC, About, DamagedError
+from lrelu_bench.checkpoint_header import DIGEST_CHARACTERS, MAGIC, About, require_whole
+from lrelu_bench.errors import BenchError
 
 State = dict[str, Any]
 """Tensors and plain values in dicts, lists and tuples."""
@@ -54,25 +54,26 @@ def save(path: Path, about: About, state: State) -> None:
 
 
 def load(path: Path) -> State:
-    """The state in a checkpoint, on the CPU; raises `DamagedError` where a bit of it has changed."""
+    """The state in a checkpoint, on the CPU; raises `DamagedError` where a bit of it has changed.
+
+    Raises `BenchError` where it is whole, and this torch cannot read it.
+    """
+    # Read twice, so that it is never in memory beside its tensors: what a CPU's run has freed, it keeps.
+    require_whole(path)
     try:
-        with path.open("rb") as file:
-            first = file.readline(len(MAGIC) + DIGEST_CHARACTERS + 1)
-            rest = file.read()
-    except OSError as error:
-        raise DamagedError(f"cannot be read ({error.strerror or error})") from error
-    if first != MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n":
-        raise DamagedError("its digest does not match: the file is damaged")
-    payload = io.BytesIO(rest[rest.index(b"\n") + 1 :])
-    try:
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
+            file.readline()
+            file.readline()
             # Some releases warn of their own storages.
             warnings.simplefilter("ignore")
-            state: State = torch.load(payload, map_location="cpu", weights_only=True)
+            state: State = torch.load(file, map_location="cpu", weights_only=True)
     # What another release of torch makes of it is no closed list.
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DamagedError(f"this torch {torch.__version__} cannot read it ({first_line})") from error
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        raise BenchError(
+            f"{path}: this torch {torch.__version__} cannot read it ({first_line}); go on with the release "
+            "that environment.json names, or delete the file to begin anew"
+        ) from error
     return state
 
 

@@ -98,6 +98,8 @@ class Fit:
     """The state after the last epoch whose numbers were finite; there once `epochs` has begun."""
     _epoch_so_far: tuple[torch.Tensor, dict[str, torch.Tensor]] | None = field(default=None, init=False)
     """Of an epoch that a state is in the middle of: the sum of its losses, and what its guard counted."""
+    _random_before: dict[str, Any] | None = field(default=None, init=False)
+    """Where the random generators stood when the validation under way began."""
 
     def __post_init__(self) -> None:
         self.objective = Objective(self.recipe, self.compute, self.loader.split.source.channels)
@@ -165,7 +167,8 @@ class Fit:
             "total": self._stepper.total,
             "guard": self._guard.state_dict(),
             "telemetry": None if self.telemetry is None else self.telemetry.state_dict(),
-            "random": random_state(self.compute.device),
+            # A validation that is cut short begins anew.
+            "random": self._random_before or random_state(self.compute.device),
         }
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -272,6 +275,7 @@ class Fit:
     def validate(self) -> Generator[None, None, tuple[float, int]]:
         """Returns (mean validation loss, number of images classified rightly); keeps the predictions."""
         self.net.eval()
+        self._random_before = random_state(self.compute.device)
         predictions, correct = [], torch.zeros((), dtype=torch.long, device=self.compute.device)
         total = torch.zeros((), device=self.compute.device)
         for pixels, labels in self.loader.valid_batches():
@@ -283,5 +287,6 @@ class Fit:
                 correct += (predicted == target).sum()
             predictions.append(predicted)
             yield
+        self._random_before = None
         self.predictions = torch.cat(predictions).to(torch.uint8).cpu().numpy()
         return total.item() / len(self.predictions), int(correct.item())

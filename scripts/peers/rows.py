@@ -34,6 +34,8 @@ class Pace:
     warm: int
     blocks: Blocks
     most_workers: int
+    fewest_workers: int = 0
+    """Loader processes that are tried at least: too few take a GPU's minutes to be seen to be slow."""
 
     @property
     def input_steps(self) -> int:
@@ -92,8 +94,9 @@ def _asked(running: dict[str, Running], kind: str, steps: int, warm: int, name: 
 
 
 def choose_workers(field: Field, peer: Running, pace: Pace) -> None:
-    """Give a tuned peer the number of loader processes it trains fastest with, of 0 to the most allowed."""
-    seconds: dict[int, list[float]] = {count: [] for count in candidates(pace.most_workers)}
+    """Give a tuned peer the number of loader processes it trains fastest with."""
+    tried = candidates(pace.most_workers, pace.fewest_workers)
+    seconds: dict[int, list[float]] = {count: [] for count in tried}
     for _ in range(2):
         for count, times in seconds.items():
             peer.ask("workers", workers=count)
@@ -106,9 +109,10 @@ def choose_workers(field: Field, peer: Running, pace: Pace) -> None:
     field.say(f"{peer.name}: {best} workers of {seconds}")
 
 
-def candidates(most: int) -> list[int]:
-    """The numbers of workers tried: each up to 2, then every doubling, and the most."""
-    return sorted({*range(min(most, 2) + 1), *(2**i for i in range(2, 8) if 2**i < most), most})
+def candidates(most: int, fewest: int = 0) -> list[int]:
+    """The numbers of workers tried: each up to 2, then every doubling, and the most; from the fewest on."""
+    tried = {*range(min(most, 2) + 1), *(2**i for i in range(2, 8) if 2**i < most), most}
+    return sorted(count for count in tried if count >= fewest)
 
 
 def _as_its_twin(field: Field, running: dict[str, Running]) -> None:

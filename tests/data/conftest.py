@@ -1,35 +1,28 @@
 from __future__ import annotations
 
-import threading
+import socket
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from http_served import Served, handler
+from http_served import Served, serving
+from progress_seen import Seen
 from tiny_archive import write_tiny_archive
 
 from lrelu_bench.data import download
 
 
 @pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
 def serve() -> Iterator[Callable[[bytes], Served]]:
-    servers = []
-
-    def start(body: bytes) -> Served:
-        served = Served(body=body)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler(served))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        served.url = f"http://127.0.0.1:{server.server_address[1]}"
-        return served
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as servers:
+        yield lambda body: servers.enter_context(serving(Served(body=body)))
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +37,16 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(socket, "getaddrinfo", _of_this_machine)
+
+
+_ask = socket.getaddrinfo
+
+
+def _of_this_machine(host: str, *arguments: Any, **options: Any) -> Any:
+    if host != "127.0.0.1":
+        raise OSError(f"tests of the data do not ask for {host}")
+    return _ask(host, *arguments, **options)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from http_served import Served
+from progress_seen import Seen
 from tiny_archive import tiny_archive, write_tiny_archive
 
 from lrelu_bench.data import archives, download
@@ -56,10 +57,9 @@ def test_data_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_fetch_downloads_checks_and_records(
-    archive: Archive, home: Path, body: bytes, served: Served
+    archive: Archive, home: Path, body: bytes, served: Served, seen: Seen
 ) -> None:
-    seen: list[tuple[str, int, int | None]] = []
-    path = archives.fetch(archive, home, lambda *call: seen.append(call))
+    path = archives.fetch(archive, home, seen)
     assert path.read_bytes() == body
     assert ("download", len(body), len(body)) in seen
     assert _files(home) == ["imagewoof2-160.json", "imagewoof2-160.tgz"]
@@ -317,24 +317,6 @@ def test_a_damaged_record_is_made_again(home: Path, tiny_tgz: Path) -> None:
     (home / "archives" / "imagewoof2-160.json").write_text('{"archive": ')
     assert "found without a record" in archives.state(archive, home).detail
     assert archives.ensure_record(archive, home).bytes == tiny_tgz.stat().st_size
-
-
-def test_a_second_process_waits(home: Path) -> None:
-    seen: list[str] = []
-    path = archives.archive_path(tiny_archive(), home)
-    # The wait is endless: leave it by the callback that announces it.
-    with (
-        archives.locked(path),
-        pytest.raises(KeyboardInterrupt),
-        archives.locked(path, lambda *call: _leave(seen, call[0])),
-    ):
-        pass
-    assert seen == ["wait"]
-
-
-def _leave(seen: list[str], stage: str) -> None:
-    seen.append(stage)
-    raise KeyboardInterrupt
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from http_served import Served
 from PIL import Image
+from progress_seen import Seen
 from tiny_archive import Member, tiny_archive, tiny_members, write_members
 
-from lrelu_bench.data import archives, cache
+from lrelu_bench.data import archives, cache, decode
 from lrelu_bench.data.cache import ImageCache, ImageSource
 from lrelu_bench.data.catalog import ARCHIVES
 from lrelu_bench.data.splits import split_indices
@@ -116,14 +117,14 @@ def test_open_and_ensure_without_data_name_the_remedy(home: Path) -> None:
         cache.build(ARCHIVE, home)
 
 
-def test_ensure_builds_once(home: Path, tiny_tgz: Path) -> None:
+def test_ensure_builds_once(home: Path, tiny_tgz: Path, seen: Seen) -> None:
     archives.import_archive(ARCHIVE, tiny_tgz, home)
-    seen: list[tuple[str, int, int | None]] = []
-    first = cache.ensure(ARCHIVE, home, lambda *call: seen.append(call), offline=True)
+    first = cache.ensure(ARCHIVE, home, seen, offline=True)
     assert ("decode", 60, 60) in seen
     seen.clear()
-    assert cache.ensure(ARCHIVE, home, lambda *call: seen.append(call)).digest == first.digest
-    assert seen == []
+    assert cache.ensure(ARCHIVE, home, seen).digest == first.digest
+    assert {stage for stage, _, _ in seen} == {"check"}
+    assert seen.lines == []
 
 
 def test_ensure_fetches_what_is_absent(home: Path, tiny_tgz: Path) -> None:
@@ -138,7 +139,7 @@ def test_several_at_once_fetch_and_build_once(
     archive = tiny_archive(url=served.url)
     with ThreadPoolExecutor(4) as pool:
         caches = list(pool.map(lambda _: cache.ensure(archive, home), range(4)))
-    assert len({opened.pixels_digest for opened in caches}) == 1
+    assert len({tuple(opened.meta.blocks) for opened in caches}) == 1
     assert len(served.requests) == 1
 
 
@@ -185,7 +186,7 @@ def test_verify_finds_a_changed_pixel(ready: ImageCache, home: Path) -> None:
         byte = file.read(1)
         file.seek(1000)
         file.write(bytes([byte[0] ^ 1]))
-    assert "pixels.bin has sha256:" in archives.verify(ARCHIVE, home)[0]
+    assert "pixels.bin: 1 of 1 blocks changed" in archives.verify(ARCHIVE, home)[0]
 
 
 def test_what_an_interrupted_build_left_is_ignored_and_cleaned(home: Path, tiny_tgz: Path) -> None:
@@ -243,7 +244,7 @@ def test_a_full_disk_is_said_before_decoding(
     def full(folder: Path, needed: int, purpose: str) -> None:
         raise BenchError(f"{purpose} needs {needed}")
 
-    monkeypatch.setattr(cache, "require_space", full)
+    monkeypatch.setattr(decode, "require_space", full)
     with pytest.raises(BenchError, match="the decoded cache needs"):
         cache.build(ARCHIVE, home)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_mnist
+from bad_disk import room_for
 from tiny_mnist import write_tiny_mnist
 
 from lrelu_bench.config import Experiment
@@ -98,6 +99,17 @@ def test_a_file_damaged_later_is_noticed(tmp_path: Path, home: Path, monkeypatch
     first, second = mnist.problems("mnist", home)
     assert "is not the official file" in first
     assert "cannot be read" in second
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_torn_file(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_tiny_mnist(tmp_path / "files", monkeypatch)
+    with room_for(100), pytest.raises(BenchError, match=r"the disk is full .*LRELU_BENCH_DATA"):
+        mnist.import_files(folder, home)
+    assert all(mnist.problem(path) == "" for path in mnist.folder_of(home).glob("*.gz"))
+    mnist.import_files(folder, home)
+    assert mnist.problems("mnist", home) == []
 
 
 def test_only_the_missing_files_are_downloaded(

@@ -196,7 +196,7 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path, name):
     assert not [value for _, attributes in tree.tags for value in attributes if value.startswith("on")]
     for picture in pictures(text):
         ElementTree.fromstring(picture)
-    shown = name.replace("\x1b", "?")
+    shown = name.replace("\x1b", r"\x1b")
     assert shown in tree.text
     assert "49" not in {cell for line in tree.cells for cell in line}
     assert "\x1b" not in text
@@ -227,11 +227,11 @@ def test_a_file_that_is_damaged_or_missing_is_left_out_and_named(tmp_path):
         learned / "seed-1" / "epochs.jsonl": "its learning curve is left out",
         learned / "seed-2" / "environment.json": "not the environment of a run",
         learned / "seed-3" / "environment.json": "damaged",
-        learned / "seed-3" / "config.yaml": "not there",
-        learned / "seed-4" / "config.yaml": "larger than any",
-        plain / "seed-0" / "epochs.jsonl": "train_loss is no number",
+        learned / "seed-3" / "config.yaml": "no such file",
+        learned / "seed-4" / "config.yaml": "larger than 65 kB",
+        plain / "seed-0" / "epochs.jsonl": "train_loss is '<b>', not float",
         plain / "seed-1" / "epochs.jsonl": "holds 3 epochs, but the result says 5",
-        plain / "seed-2" / "epochs.jsonl": "cannot read",
+        plain / "seed-2" / "epochs.jsonl": "the file is UTF-16",
         plain / "seed-3" / "environment.json": "damaged",
     }.items():
         assert str(path) in words

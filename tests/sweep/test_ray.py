@@ -65,9 +65,10 @@ def cluster(monkeypatch, tmp_path):
         warnings.simplefilter("ignore")
         made = Cluster()
         try:
-            made.add_node(num_cpus=0, include_dashboard=False, temp_dir=place)
+            loopback = {"node_ip_address": "127.0.0.1"}
+            made.add_node(num_cpus=0, include_dashboard=False, temp_dir=place, **loopback)
             for _ in range(2):
-                made.add_node(num_cpus=1, wait=False)
+                made.add_node(num_cpus=1, wait=False, **loopback)
             made.wait_for_nodes(PATIENCE)
             yield made
         finally:

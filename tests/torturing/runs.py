@@ -131,7 +131,7 @@ def disturb(
     more = ("--force",) if force else ()
     where = f"{name}, {', '.join(acts)} (seed {seed}{', --force' if force else ''})"
     for act in acts:
-        minutes = chance.choice([0, 5])
+        minutes = chance.choice([0, 0, 0.002])
         kind = chance.choice(WHERE.get(act, moments.KINDS))
         at = chance.randint(1, passed[kind])
         if act in DAMAGES:

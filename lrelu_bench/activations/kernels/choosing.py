@@ -5,6 +5,7 @@ work. The first question of a kind is answered by timing both on tensors made fo
 for the process, so that all seeds of a session are computed alike.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,28 +24,35 @@ Site = Callable[[Tensor, nn.BatchNorm2d, Any, Tensor | None], Tensor]
 SHAPES = ((64, 64, 32, 32), (64, 256, 8, 8))
 """An early and a late layer of an xresnet at 128 px, each measured with and without a residual."""
 WARM_UP, ROUNDS, REPEATS = 3, 3, 5
-QUEUEING = 10_000_000
-"""Cycles, about 6 ms: longer than it takes to queue the steps of one timing."""
+CYCLES = 4e9
+"""Of a device, for each second that the host takes to queue steps: at 2 GHz it sleeps twice as long."""
 
 _Kind = tuple[torch.device, torch.dtype, int]
 _chosen: dict[_Kind, bool] = {}
 
 
-def launched(step: Step) -> float:
+def launched(step: Step, repeats: int = REPEATS) -> float:
     """Milliseconds of a step as training without a CUDA graph has it, waiting for launches included."""
     start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     start.record()
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         step()
     stop.record()
     stop.synchronize()
-    return float(start.elapsed_time(stop)) / REPEATS
+    return float(start.elapsed_time(stop)) / repeats
 
 
-def queued(step: Step) -> float:
-    """Milliseconds of a step where a CUDA graph replays it: all is queued before the device gets to it."""
-    torch.cuda._sleep(QUEUEING)  # type: ignore[no-untyped-call]
-    return launched(step)
+def queued(step: Step, repeats: int = REPEATS) -> float:
+    """Milliseconds of a step where a CUDA graph replays it: all is queued before the device gets to it.
+
+    A device takes some thousand kernels in its queue; no more than that in all repeats.
+    """
+    started = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    # Hosts differ: on some a launch takes a tenth of a millisecond.
+    torch.cuda._sleep(int(CYCLES * (time.perf_counter() - started)))  # type: ignore[no-untyped-call]
+    return launched(step, repeats)
 
 
 def fused_is_faster(

@@ -29,10 +29,13 @@ def trajectories(row: CompareRow, files: RunFiles, keys: Keys) -> Panels | None:
     if found is None:
         return None
     run, telemetry = found
-    panels = tuple(
-        (str(name), line_chart(_plot(row, telemetry, i), SMALL, keys.next()))
-        for i, name in enumerate(telemetry.parameter)
-    )
+    # Of a run that diverged, some are infinite, and their mean may be no number.
+    with np.errstate(invalid="ignore"):
+        table = _table(telemetry)
+        panels = tuple(
+            (str(name), line_chart(_plot(row, telemetry, i), SMALL, keys.next()))
+            for i, name in enumerate(telemetry.parameter)
+        )
     if not panels:
         return None
     first, last = f"1 ({telemetry.site[0]})", f"{len(telemetry.site)} ({telemetry.site[-1]})"
@@ -41,7 +44,7 @@ def trajectories(row: CompareRow, files: RunFiles, keys: Keys) -> Panels | None:
         f"{chosen}. Value against epochs, a line per activation site, mean over its channels, from first: "
         f"{first} to last: {last}; at these two, the band from the least to the greatest channel."
     )
-    return Panels(row.activation, caption, panels, _table(telemetry))
+    return Panels(row.activation, caption, panels, table)
 
 
 def _representative(row: CompareRow, files: RunFiles) -> tuple[Run, Telemetry] | None:

@@ -17,6 +17,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrelu_bench import __version__
+from lrelu_bench.printable import visible
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.html.figures import Cells, Figure, Panels
 from lrelu_bench.report.html.files import RunFiles
@@ -31,7 +32,6 @@ from lrelu_bench.report.wording import (
     data_name,
     evidence_cell,
     files,
-    printable,
     section_title,
     signed,
 )
@@ -237,7 +237,7 @@ def _drawn(
 
 def _breakable(name: str) -> Markup:
     """A name that a narrow column breaks between its options before it breaks inside one."""
-    return Markup("<wbr>").join(re.split(r"(?=\()|(?<=,)", printable(name)))
+    return Markup("<wbr>").join(re.split(r"(?=\()|(?<=,)", visible(name)))
 
 
 def _asset(name: str) -> str:
@@ -247,5 +247,5 @@ def _asset(name: str) -> str:
 def _shown(value: Any) -> Any:
     """Text without what would drive a terminal or break a file, its lines kept; markup as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return "\n".join(map(printable, value.split("\n")))
+        return "\n".join(map(visible, value.split("\n")))
     return value

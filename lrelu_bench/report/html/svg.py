@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from lrelu_bench.printable import visible
 from lrelu_bench.report.html.scales import Scale, Ticks
-from lrelu_bench.report.wording import printable
 
 LINE_HEIGHT = 15.0
 
@@ -36,7 +36,7 @@ def element(name: str, *children: Markup | str, **attributes: str | float | None
 
 def text(plain: str) -> Markup:
     """Text from anywhere, safe in HTML and SVG."""
-    return escape(printable(plain))
+    return escape(visible(plain))
 
 
 def _value(value: str | float) -> str:

@@ -1,0 +1,264 @@
+"""How long the runs of a plan take, reckoned from speeds that were measured, and never from a guess.
+
+A run's images are its training images in every epoch, and its validation images in every epoch at a third:
+forward alone is a third of forward and backward. (Recorded runs validate 2 to 4 times as fast as they train.)
+Hours are those images by the speed; only where runs of the very same experiment are finished, their time
+counts instead. What a process takes to begin, seconds as a rule, is in neither.
+"""
+
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from math import log2
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lrelu_bench import environment
+from lrelu_bench.config import Experiment
+from lrelu_bench.data.datasets import expected_counts
+from lrelu_bench.errors import BenchError
+from lrelu_bench.results import RunResult, load_result
+from lrelu_bench.sweep.planner import SweepPlan
+
+VALIDATION_SHARE = 1 / 3
+"""What a validation image costs of a training image."""
+LEAST_IMAGES = 2_000
+"""How many a run must have trained on for its speed to count for others: less is mostly warming up."""
+_PRECISIONS = ("bf16", "fp16", "fp32")
+"""In the order that `precision: auto` prefers them."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a device was with one net."""
+
+    arch: str
+    size: int
+    activation: str
+    batch_size: int
+    precision: str
+    device: str
+    """A GPU's name, or a CPU's with its cores."""
+    gpu: bool
+    images_per_second: float
+    """Training images of the whole device, augmentation included: of all runs that shared it together."""
+    runs_at_once: int
+    """How many runs shared the device."""
+    source: str
+    """Where the number stands: a folder of runs, or a file."""
+    recorded: bool = False
+    """Whether it comes with the package, and not from the user's own results."""
+    runs: int = 1
+    """How many runs it is the median of."""
+    brief: bool = False
+    """Whether the runs were too short to tell how fast others are."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """All that is known: speeds that differ in more than their source, and what whole runs took."""
+
+    known: tuple[Speed, ...]
+    run_hours: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
+    """Of the user's own complete runs, by config digest and device: hours of the device."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Hours of the device that one run of a cell takes."""
+
+    hours: float | None
+    """None where no speed is known to reckon with."""
+    basis: str
+    """Where the number comes from, or why there is none."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What one run of each cell of a plan takes, all on the same device."""
+
+    device: str | None
+    """None where no speed is known of any."""
+    gpu: bool
+    by_experiment: Mapping[str, Estimate]
+    """By the results folder's name."""
+
+
+def this_cpu() -> str:
+    """What the CPU of this machine is called among the speeds."""
+    return _cpu(environment.cpu_name(), environment.usable_cores())
+
+
+def _cpu(name: str, cores: int) -> str:
+    # A server CPU's name is the same for a slice of two cores and for the whole.
+    return f"{name}, {cores} core{'s' * (cores != 1)}"
+
+
+def of_plan(plan: SweepPlan, output: Path, device: str | None = None) -> Estimates:
+    """What the plan's runs take, by the finished runs in `output` and by the package's own record."""
+    own = measured_speeds(output)
+    return estimate(plan, replace(own, known=(*own.known, *recorded_speeds())), device)
+
+
+def seconds_by_experiment(estimates: Estimates) -> dict[str, float]:
+    """Seconds that a run takes, by the results folder's name, where that is known."""
+    hours = {name: one.hours for name, one in estimates.by_experiment.items()}
+    return {name: 3600 * one for name, one in hours.items() if one is not None}
+
+
+def recorded_speeds() -> tuple[Speed, ...]:
+    """The speeds that the package carries; each stands in the results of its repository."""
+    text = resources.files("lrelu_bench.reference").joinpath("speeds.csv").read_text(encoding="utf-8")
+    return tuple(
+        Speed(
+            arch=row["arch"],
+            size=int(row["size"]),
+            activation=row["activation"],
+            batch_size=int(row["batch_size"]),
+            precision=row["precision"],
+            device=row["device"],
+            gpu=row["kind"] == "gpu",
+            images_per_second=float(row["images_per_second"]),
+            runs_at_once=int(row["runs_at_once"]),
+            source=row["source"],
+            recorded=True,
+            runs=int(row["runs"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+def measured_speeds(output: Path) -> Speeds:
+    """What the finished runs in a results folder tell; one that cannot be read counts for nothing."""
+    alike: dict[Speed, list[float]] = defaultdict(list)
+    hours: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for path in sorted(output.glob("*/seed-*/result.json")):
+        try:
+            result = load_result(path.parent)
+        except BenchError:
+            continue
+        if result.status == "running" or not result.images_per_second:
+            continue
+        speed = _measured(result, _environment(path.parent), str(output))
+        alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
+        if result.status == "complete":
+            hours[result.config_digest, speed.device].append(result.wall_seconds / 3600 / speed.runs_at_once)
+    known = (replace(one, images_per_second=median(all_), runs=len(all_)) for one, all_ in alike.items())
+    return Speeds(tuple(known), hours)
+
+
+def _measured(result: RunResult, told: Mapping[str, Any], source: str) -> Speed:
+    """A run's speed, by its result and what its environment tells."""
+    at_once, gpu = _count(told.get("runs_at_once")), told.get("gpu") is not None
+    return Speed(
+        arch=result.arch,
+        size=result.size,
+        activation=result.activation_name,
+        batch_size=result.batch_size,
+        precision=result.precision,
+        device=result.device if gpu else _cpu(result.device, _count(told.get("cores"))),
+        gpu=gpu,
+        images_per_second=(result.images_per_second or 0.0) * at_once,
+        runs_at_once=at_once,
+        source=source,
+        brief=result.train_images * result.epochs_done < LEAST_IMAGES,
+    )
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((folder / "environment.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 1
+
+
+def estimate(plan: SweepPlan, speeds: Speeds, device: str | None = None) -> Estimates:
+    """What the runs of a plan take on one device: `device`, or the likeliest where it is left out.
+
+    The likeliest is what most of the user's own runs were on, else the first recorded GPU.
+    """
+    chosen = device or _likeliest(speeds.known)
+    of_device = [speed for speed in speeds.known if speed.device == chosen]
+    found = {}
+    for cell in plan.cells:
+        own = speeds.run_hours.get((cell.experiment.digest, chosen or ""), ())
+        found[cell.experiment.slug] = (
+            Estimate(median(own), f"{_of_runs(len(own))} of this very cell")
+            if own
+            else _estimate(cell.experiment, of_device, chosen)
+        )
+    return Estimates(chosen, any(speed.gpu for speed in of_device), found)
+
+
+def _likeliest(known: Iterable[Speed]) -> str | None:
+    own: Counter[str] = Counter()
+    recorded = None
+    for speed in known:
+        if not speed.recorded:
+            own[speed.device] += speed.runs
+        elif recorded is None and speed.gpu:
+            recorded = speed.device
+    return max(sorted(own), key=lambda name: own[name]) if own else recorded
+
+
+def _estimate(experiment: Experiment, speeds: Sequence[Speed], device: str | None) -> Estimate:
+    fit = [
+        one
+        for one in speeds
+        if one.arch == experiment.arch and not one.brief and experiment.precision in ("auto", one.precision)
+    ]
+    if not fit:
+        precision = "" if experiment.precision == "auto" else f" in {experiment.precision}"
+        where = f" on {device}" if device else ""
+        return Estimate(None, f"no speed is known of {experiment.arch}{precision}{where}")
+    batch = experiment.effective_recipe.batch_size
+    least = min(_distance(one, experiment, batch) for one in fit)
+    nearest = [one for one in fit if _distance(one, experiment, batch) == least]
+    # A net's work goes by its pixels.
+    speed = median(one.images_per_second for one in nearest) * (nearest[0].size / experiment.size) ** 2
+    return Estimate(images(experiment) / speed / 3600, _basis(nearest, experiment, batch))
+
+
+def images(experiment: Experiment) -> float:
+    """Images that a run trains on, in all epochs, and as much of its validation as that costs."""
+    train, valid = expected_counts(experiment)
+    return experiment.epochs * (train + VALIDATION_SHARE * valid)
+
+
+def _distance(speed: Speed, experiment: Experiment, batch: int) -> tuple[float, ...]:
+    """How far a speed is from what an experiment needs, the gravest difference first."""
+    return (
+        abs(log2(speed.size / experiment.size)),
+        speed.recorded,
+        _PRECISIONS.index(speed.precision) if speed.precision in _PRECISIONS else len(_PRECISIONS),
+        speed.activation != experiment.activation.name,
+        abs(log2(speed.batch_size / batch)),
+        speed.runs_at_once,
+    )
+
+
+def _basis(nearest: Sequence[Speed], experiment: Experiment, batch: int) -> str:
+    speed = nearest[0]
+    what = [f"{speed.arch} at {speed.size} px in {speed.precision}"]
+    if speed.size != experiment.size:
+        what.append(f"scaled to {experiment.size} px by its pixels")
+    if (speed.activation, speed.batch_size) != (experiment.activation.name, batch):
+        what.append("another activation or batch")
+    if speed.runs_at_once > 1:
+        what.append(f"{speed.runs_at_once} runs at once")
+    source = ", ".join(dict.fromkeys(one.source for one in nearest))
+    count = _of_runs(sum(one.runs for one in nearest))
+    return f"{', '.join(what)}; {'recorded' if speed.recorded else count} in {source}"
+
+
+def _of_runs(count: int) -> str:
+    return f"{count} finished run{'s' * (count != 1)}"

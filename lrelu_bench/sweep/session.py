@@ -1,0 +1,123 @@
+"""What `sweep` does: find what is complete, hand the rest to an engine, and tell what became of it."""
+
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrelu_bench.atomic_file import write_atomically
+from lrelu_bench.checkpoint_header import in_order
+from lrelu_bench.config import Experiment
+from lrelu_bench.config_file import dump_experiment
+from lrelu_bench.errors import BenchError
+from lrelu_bench.report.progress import SteadyConsole
+from lrelu_bench.report.sweep_progress import render_swept, watch_sweep
+from lrelu_bench.run_folder import RunFolder
+from lrelu_bench.stopping import stoppable
+from lrelu_bench.sweep.driver import Swept, drive
+from lrelu_bench.sweep.engines.base import Engine
+from lrelu_bench.sweep.task import Task
+from lrelu_bench.sweep.work import MARK, OWN
+
+SOME_FAILED = 3
+"""The exit code where units failed for good."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do about failures."""
+
+    retries: int = 1
+    fail_fast: bool = False
+
+
+def state_of(experiment: Experiment, seed: int, output: Path) -> str:
+    """How a unit stands in the results: complete, diverged, begun or to do."""
+    folder = RunFolder.of(output, experiment.slug, seed)
+    try:
+        found = folder.completed(experiment.digest, seed)
+    except BenchError:
+        # It fails when its turn comes, and says why.
+        return "to do"
+    if found is not None:
+        return found.status
+    return "begun" if in_order(folder.path)[0] else "to do"
+
+
+def prepare(
+    units: Sequence[tuple[Experiment, int]], output: Path, options: Sequence[str]
+) -> tuple[list[Task], list[Task]]:
+    """The units that are done and those that are not, as tasks; their configs are written for the workers.
+
+    Raises `BenchError` where the results folder cannot be written.
+    """
+    output = output.absolute()
+    token = _token(output)
+    configs: dict[str, tuple[str, Path]] = {}
+    done: list[Task] = []
+    left: list[Task] = []
+    for experiment, seed in units:
+        slug = experiment.slug
+        if slug not in configs:
+            path = output / OWN / "configs" / f"{slug}.yaml"
+            text = dump_experiment(experiment)
+            write_atomically(path, text)
+            configs[slug] = text, path
+        text, path = configs[slug]
+        task = Task(slug, seed, text, str(path), str(output), token, tuple(options), str(Path.cwd()))
+        finished = state_of(experiment, seed, output) in ("complete", "diverged")
+        (done if finished else left).append(task)
+    return done, left
+
+
+def _token(output: Path) -> str:
+    """What marks this results folder, the same for every sweep of it."""
+    mark = output / OWN / MARK
+    try:
+        found = mark.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    # Workers make a path of it.
+    if not (found.isalnum() and len(found) == 16):
+        found = secrets.token_hex(8)
+        write_atomically(mark, found)
+    return found
+
+
+def run_sweep(
+    done: Sequence[Task],
+    left: Sequence[Task],
+    engine: Callable[[], Engine],
+    policy: Policy,
+    console: SteadyConsole,
+    expected: dict[str, float] | None = None,
+) -> Swept:
+    """Have what is left trained and print the table of what became of all.
+
+    Raises `SystemExit` with 3 where units failed, and as a signal's exit code where one asked to stop.
+    """
+    if done:
+        console.say(f"{len(done):,} of {len(done) + len(left):,} units are done already, and skipped")
+    swept = Swept()
+    with stoppable() as stop:
+        if left:
+            running = engine()
+            try:
+                with watch_sweep(console, len(left), expected) as view:
+                    swept = drive(left, running, view, stop, policy.retries, policy.fail_fast)
+            except KeyboardInterrupt:
+                running.stop()
+                console.say("stopped at once; what was saved stays, and the same command goes on")
+                raise SystemExit(stop.exit_code) from None
+            finally:
+                running.close()
+    swept.skipped += done
+    console.print(render_swept(swept))
+    if stop.asked:
+        console.say("stopped; the same command goes on with what is left")
+        raise SystemExit(stop.exit_code)
+    sys.stdout.flush()
+    if swept.failed:
+        raise SystemExit(SOME_FAILED)
+    return swept
