@@ -223,7 +223,7 @@ def test_states_are_asked_for_all_jobs_at_once_and_a_lost_job_is_one_that_failed
         assert [outcome.status for _, outcome in ended(engine, 2)] == ["stopped"] * 2
     finally:
         engine.close()
-    assert all(line == "-o JobID,State,NodeList --parsable2 -j 100" for line in queries)
+    assert queries == ["-o JobID,State,NodeList --parsable2 -j 100"] * 2, "two looks at five jobs"
     told = {task.seed: (outcome.reason, outcome.may_help) for task, outcome in found}
     assert told == {
         1: ("its node failed (job 100_1, NODE_FAIL)", True),
