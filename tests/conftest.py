@@ -1,10 +1,15 @@
 """The command line in this process, for every test."""
 
+import signal
 import sys
 
 import pytest
 
 from lrelu_bench import cli
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
