@@ -7,7 +7,6 @@ import pytest
 
 from lrelu_bench import cli
 
-
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
