@@ -139,8 +139,10 @@ class SweepView:
             )
         if len(self._running) > SHOWN:
             rows.add_row(Text(f"and {len(self._running) - SHOWN} more"))
-        bar = ProgressBar(total=max(1, self.total), completed=self._done + self._failed, width=40)
-        return Group(rows, bar, Text(self.summary()))
+        bar = ProgressBar(total=max(1, self.total), completed=self._done + self._failed, width=32)
+        whole = Table.grid(padding=(0, 2))
+        whole.add_row(bar, Text(self.summary()))
+        return Group(rows, whole)
 
 
 @contextmanager
