@@ -102,7 +102,9 @@ def _unfinished(runs_: list[Path], staged: list[Path]) -> Iterator[Finding]:
         words.append(f"{run} ({where})")
         for sentence in damaged:
             yield warning(
-                "checkpoint", sentence, "nothing: the run goes on from the other one, or begins anew"
+                "checkpoint",
+                sentence,
+                "mend its permissions if that is it; a damaged one gives way to the older one by itself",
             )
     if words:
         yield warning(
