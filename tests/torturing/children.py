@@ -1,6 +1,7 @@
 """A command of lrelu-bench in a process of its own, forked from this one: torch is imported already."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -77,8 +78,11 @@ def run(arguments: Sequence[str], folder: Path, prepare: Callable[[], Callable[[
 
 
 def _command(arguments: Sequence[str], prepare: Callable[[], Callable[[], None] | None]) -> int:
-    from lrelu_bench import cli
+    from lrelu_bench import cli, stopping
 
+    for name in stopping.SIGNALS:
+        # Whatever this process ignores, as one in the background does, its children hear.
+        signal.signal(name, signal.default_int_handler if name == signal.SIGINT else signal.SIG_DFL)
     images = warm()
     # The same object over again, whose making takes longer than the runs.
     type(images).__new__ = lambda kind: images  # type: ignore[assignment, method-assign]
