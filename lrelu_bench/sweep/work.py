@@ -29,6 +29,8 @@ STOPPED = (129, 130, 143, -signal.SIGINT, -signal.SIGTERM)
 MENDABLE = 2
 """The exit code of an error that a user can mend."""
 _NAP_SECONDS = 0.1
+# -P: as with `lrelu-bench` itself, a shutil.py in the user's folder is not taken for Python's own.
+_CHILD = (sys.executable, "-P", "-m", "lrelu_bench.sweep.child")
 
 
 class Working:
@@ -51,7 +53,7 @@ class Working:
         words = ["run", str(config), "--seed", str(task.seed), "--output", str(self._output), "--wait"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lrelu_bench.sweep.child", str(os.getpid()), *words, *task.options],
+                [*_CHILD, str(os.getpid()), *words, *task.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -152,6 +154,8 @@ def received(task: Task, outcome: Outcome) -> Outcome:
         return outcome
     folder = RunFolder.of(Path(task.output), task.experiment, task.seed)
     try:
+        if outcome.files is not None:
+            _require_whole(outcome.files, outcome)
         for name, digest in outcome.digests.items():
             sent = outcome.files[name] if outcome.files is not None else (folder.path / name).read_bytes()
             if hashlib.sha256(sent).hexdigest() != digest:
@@ -161,6 +165,14 @@ def received(task: Task, outcome: Outcome) -> Outcome:
     except (OSError, KeyError, BenchError) as error:
         return Outcome("failed", outcome.seconds, outcome.host, f"did not arrive whole: {error}")
     return Outcome(outcome.status, outcome.seconds, outcome.host, digests=outcome.digests)
+
+
+def _require_whole(files: Mapping[str, bytes], outcome: Outcome) -> None:
+    """Raises `BenchError` unless what was sent holds a result, and a digest of each file of a run."""
+    if "result.json" not in files:
+        raise BenchError(f"{outcome.host} sent no result.json")
+    for name in sorted(set(files) & set(FILES) - set(outcome.digests)):
+        raise BenchError(f"{outcome.host} sent {name} without its digest")
 
 
 def _take(folder: RunFolder, files: Mapping[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 """A unit at work in a process of its own, here and where the driver's folder is not seen."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from lrelu_bench.results import load_result
 from lrelu_bench.shipped import config_path
 from lrelu_bench.sweep import work
 from lrelu_bench.sweep.session import prepare, state_of
+from lrelu_bench.sweep.task import Outcome
 from lrelu_bench.sweep.work import Working, execute, received
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -89,6 +91,28 @@ def test_a_failure_says_why_and_whether_to_try_again(tmp_path):
     assert "\n" not in outcome.reason
     crashed = execute(replace(task, options=("--no-such-option",)))
     assert crashed.status == "failed"
+
+
+def test_a_file_of_the_users_is_not_taken_for_a_module_of_pythons(tmp_path):
+    (task,) = tasks(tmp_path / "out")
+    (tmp_path / "shutil.py").write_text("raise RuntimeError('a tool of mine')")
+    found = execute(replace(task, folder=str(tmp_path), options=("--no-such-option",)))
+    assert "No such option: --no-such-option" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.yaml": b"x"}, "sent no result.json"),
+        ({"config.yaml": b"x", "result.json": b"{}"}, "sent result.json without its digest"),
+    ],
+)
+def test_what_is_not_whole_or_has_no_digest_is_not_taken(tmp_path, files, said):
+    (task,) = tasks(tmp_path / "out")
+    digests = {"config.yaml": hashlib.sha256(b"x").hexdigest()}
+    found = received(task, Outcome("complete", 1.0, "node7", digests=digests, files=files))
+    assert (found.status, found.reason) == ("failed", f"did not arrive whole: node7 {said}")
+    assert not list(tmp_path.glob("out/*/seed-0"))
 
 
 def step_taken(working):
