@@ -1,5 +1,7 @@
 """The command on grids of experiments."""
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +72,11 @@ def sweep(
 
     Exit code 3 if some units failed. Ctrl-C saves what is under way; the same command goes on.
     """
+    _require_engine("--jobs", jobs != 1, engine, EngineName.LOCAL)
+    _require_engine("--address", address is not None, engine, EngineName.RAY)
+    _require_engine("--gpus-per-run", gpus_per_run != 1.0, engine, EngineName.RAY, EngineName.SLURM)
+    _require_engine("--slurm", bool(slurm), engine, EngineName.SLURM)
+    _require_engine("--print-as", print_as is not PrintAs.SH, engine, EngineName.PRINT)
     from lrelu_bench.report.progress import SteadyConsole
     from lrelu_bench.shipped import sweep_path
     from lrelu_bench.sweep import estimate
@@ -92,8 +99,11 @@ def sweep(
     if engine is EngineName.PRINT:
         from lrelu_bench.sweep.engines.printing import printed
 
+        sys.stdout.flush()
         for line in printed(left, print_as.value):
-            console.say(line)
+            # The bytes of the paths as they are, whatever the terminal's encoding lacks.
+            sys.stdout.buffer.write(os.fsencode(f"{line}\n"))
+        sys.stdout.buffer.flush()
         return
 
     def start() -> "Engine":
@@ -112,6 +122,13 @@ def sweep(
     run_sweep(
         done, left, start, Policy(retries, fail_fast), console, estimate.seconds_by_experiment(estimates)
     )
+
+
+def _require_engine(option: str, given: bool, engine: EngineName, *meant: EngineName) -> None:
+    """Raises `BenchError` where an option is given that another engine has: all would train elsewhere."""
+    if given and engine not in meant:
+        wanted = " or ".join(f"--engine {one.value}" for one in meant)
+        raise BenchError(f"{option}: means nothing to --engine {engine.value}; remove it, or give {wanted}")
 
 
 def _parameters(given: list[str]) -> dict[str, str]:

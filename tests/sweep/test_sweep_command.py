@@ -113,10 +113,8 @@ def test_a_failure_leaves_the_others_alone_and_says_how_to_repeat_it(sweep, tmp_
     assert "1  failed" in out
     assert f"{units[0]['experiment']} seed 0: seed 0 not trained: " in out
     assert "not a result of lrelu-bench" in out
-    assert (
-        f"lrelu-bench run {tmp_path}/results/.sweep/configs/{units[0]['experiment']}.yaml --seed 0"
-        in out.replace("\n", "").replace("  lrelu", " lrelu")
-    )
+    repeat = f"lrelu-bench run {tmp_path}/results/.sweep/configs/{units[0]['experiment']}.yaml --seed 0"
+    assert any(line.startswith(f"  {repeat} ") for line in out.splitlines()), "in one line"
     assert (place / "result.json").read_text() == "{}"
     code, out = sweep(*CPU, "--fail-fast", "--output", "results")
     assert code == 3
@@ -148,8 +146,30 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(sweep, tmp_path):
     assert checkpoint.exists()
 
 
+def test_a_printed_script_has_the_paths_as_they_are_and_runs_from_anywhere(sweep, tmp_path, monkeypatch):
+    sweep.environment["PYTHONIOENCODING"] = "ascii"
+    code, script = sweep("--engine", "print", "--output", "ärger 'n\nso")
+    assert code == 0
+    (tmp_path / "units.sh").write_text(script)
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    # In place of the command: where it runs, and whether its config is there.
+    (bin_ / "lrelu-bench").write_text('#!/bin/sh\npwd -P; [ -f "$2" ] && echo found\n')
+    (bin_ / "lrelu-bench").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}{os.pathsep}{os.environ['PATH']}")
+    done = subprocess.run(
+        ["sh", str(tmp_path / "units.sh")], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == [str(tmp_path.resolve()), "found"] * 4, done
+    assert done.returncode == 0
+
+
 WRONG = {
     "no such sweep": (("no-such",), "no-such"),
+    "another engine's": (
+        ("s.yaml", "--address", "head:6379"),
+        "--address: means nothing to --engine local; remove it, or give --engine ray",
+    ),
     "no KEY=VALUE": (("s.yaml", "--engine", "slurm", "--slurm", "gpu"), "--slurm gpu: is no KEY=VALUE"),
 }
 

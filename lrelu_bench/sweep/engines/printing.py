@@ -1,6 +1,7 @@
 """Units as text, for any scheduler that is not among the engines."""
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -21,6 +22,9 @@ def printed(tasks: Sequence[Task], form: Form) -> Iterator[str]:
         return
     yield "#!/bin/sh"
     yield f"# {len(tasks)} units; complete ones are skipped and partial ones go on, so it may be run again."
+    for folder in {task.folder: None for task in tasks}:
+        # As with the other engines: a class of the user's is looked for where the driver was.
+        yield f"cd {shlex.quote(folder)} || exit 2"
     yield "failed=0"
     yield 'unit() { "$@"; code=$?; [ $code -gt 128 ] && exit $code; [ $code -eq 0 ] || failed=3; }'
     for task in tasks:
