@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import visible
 from lrelu_bench.results import load_result
 from lrelu_bench.run_folder import RunFolder
 from lrelu_bench.sweep.driver import Swept
@@ -30,17 +31,23 @@ class SweepView:
     Args:
         total: units to be trained.
         expected: seconds a unit should take, by experiment, where that is known.
+        queued: whether the engine's units may wait for room, and are not known to run.
     """
 
-    def __init__(self, console: Console, total: int, expected: Mapping[str, float] | None = None) -> None:
-        self.console, self.total = console, total
+    def __init__(
+        self,
+        console: Console,
+        total: int,
+        expected: Mapping[str, float] | None = None,
+        queued: bool = False,
+    ) -> None:
+        self.console, self.total, self._queued = console, total, queued
         self.live: Live | None = None
         self._expected = dict(expected or {})
         self._measured: dict[str, list[float]] = defaultdict(list)
-        self._left: dict[str, int] = defaultdict(int)
         self._running: dict[str, tuple[Task, float]] = {}
         self._done = self._diverged = self._failed = self._most = 0
-        self._said = self._looked = time.monotonic()
+        self._began = self._said = self._looked = time.monotonic()
         self._epochs: dict[str, str] = {}
 
     def started(self, task: Task) -> None:
@@ -65,8 +72,8 @@ class SweepView:
         self.say(f"{self._done} of {self.total}  {task.name}: {how}")
 
     def say(self, line: str) -> None:
-        """Print one line as it is."""
-        self.console.out(line, highlight=False)
+        """Print one line, and nothing in it that acts."""
+        self.console.out(visible(line), highlight=False)
 
     def tick(self) -> None:
         """Bring the display up to date, or say now and then where things stand."""
@@ -75,7 +82,7 @@ class SweepView:
             if now - self._said >= PLAIN_EVERY_SECONDS:
                 self._said = now
                 self._look()
-                self.say(f"{self.summary()}; running: {self._running_words()}")
+                self.say(f"{self.summary()}: {self._running_words()}")
             return
         if now - self._looked >= LOOK_EVERY_SECONDS:
             self._looked = now
@@ -93,8 +100,11 @@ class SweepView:
             if result.status == "running":
                 self._epochs[name] = f"epoch {result.epochs_done + 1}/{result.epochs}"
 
+    def _how_far(self, name: str) -> str:
+        return self._epochs.get(name, "submitted" if self._queued else "begun")
+
     def _running_words(self) -> str:
-        words = [f"{name} ({self._epochs.get(name, 'begun')})" for name in list(self._running)[:SHOWN]]
+        words = [f"{name} ({self._how_far(name)})" for name in list(self._running)[:SHOWN]]
         more = len(self._running) - len(words)
         return ", ".join(words) + (f" and {more} more" if more > 0 else "") if words else "nothing yet"
 
@@ -103,7 +113,7 @@ class SweepView:
         parts = [f"{self._done} of {self.total} done"]
         parts += [f"{self._diverged} diverged"] if self._diverged else []
         parts += [f"{self._failed} failed"] if self._failed else []
-        parts.append(f"{len(self._running)} running")
+        parts.append(f"{len(self._running)} {'submitted' if self._queued else 'running'}")
         left = self.seconds_left()
         return ", ".join(parts) + (f", about {spell(left)} left" if left is not None else "")
 
@@ -120,23 +130,21 @@ class SweepView:
             if self._expected.get(name)
         ]
         factor = sum(known) / len(known) if known else None
-        now, left = (
-            time.monotonic(),
-            float(self.total - self._done - self._failed - len(self._running)) * mean,
-        )
+        now = time.monotonic()
+        left = (self.total - self._done - self._failed - len(self._running)) * mean
         for task, started in self._running.values():
             expected = self._expected.get(task.experiment)
             whole = expected * factor if expected and factor else mean
-            left += max(0.0, whole - (now - started))
-        return left / max(1, self._most)
+            left += whole if self._queued else max(0.0, whole - (now - started))
+        # How many of those that are queued run at once, their work so far tells.
+        at_once = sum(measured) / max(now - self._began, 1e-9) if self._queued else self._most
+        return left / max(1.0, at_once)
 
     def drawn(self) -> RenderableType:
         """The display."""
         rows = Table.grid(padding=(0, 2))
         for name, (_, started) in list(self._running.items())[:SHOWN]:
-            rows.add_row(
-                Text(name), Text(self._epochs.get(name, "begun")), Text(spell(time.monotonic() - started))
-            )
+            rows.add_row(Text(name), Text(self._how_far(name)), Text(spell(time.monotonic() - started)))
         if len(self._running) > SHOWN:
             rows.add_row(Text(f"and {len(self._running) - SHOWN} more"))
         bar = ProgressBar(total=max(1, self.total), completed=self._done + self._failed, width=32)
@@ -147,10 +155,10 @@ class SweepView:
 
 @contextmanager
 def watch_sweep(
-    console: Console, total: int, expected: Mapping[str, float] | None = None
+    console: Console, total: int, expected: Mapping[str, float] | None = None, queued: bool = False
 ) -> Iterator[SweepView]:
     """What a driver reports to while the block runs."""
-    view = SweepView(console, total, expected)
+    view = SweepView(console, total, expected, queued)
     if not console.is_terminal:
         yield view
         return
@@ -160,7 +168,7 @@ def watch_sweep(
 
 
 def render_swept(swept: Swept) -> RenderableType:
-    """How many units ended how; each that failed with its reason and the command to repeat it."""
+    """How many units ended how."""
     counts: Sequence[tuple[str, int]] = [
         ("complete", len(swept.complete)),
         ("skipped, as complete before", len(swept.skipped)),
@@ -175,16 +183,16 @@ def render_swept(swept: Swept) -> RenderableType:
     for what, count in counts:
         if count or what in ("complete", "failed"):
             table.add_row(Text(f"{count:,}"), Text(what))
-    parts: list[RenderableType] = [
-        Text(f"Sweep of {sum(count for _, count in counts):,} units, {spell(swept.seconds)}"),
-        table,
-    ]
+    whole = sum(count for _, count in counts)
+    return Group(Text(f"Sweep of {whole:,} unit{'s' * (whole != 1)}, {spell(swept.seconds)}"), table)
+
+
+def failures(swept: Swept) -> Iterator[str]:
+    """Of each unit that failed its reason and the command to repeat it, in lines to be shown unbroken."""
     for task, reason in swept.failed:
-        parts += [
-            Text(f"\n{task.name}: {reason}", overflow="fold"),
-            Text(f"  {task.command}", overflow="fold", no_wrap=False),
-        ]
-    return Group(*parts)
+        yield ""
+        yield f"{task.name}: {reason}"
+        yield f"  {task.command}"
 
 
 def spell(seconds: float) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lrelu_bench.stopping import Stop
@@ -83,22 +83,24 @@ def drive(
                 and (lost or (found.status == "failed" and found.may_help))
                 and tries[task.name] <= retries
             )
+            if lost and not again:
+                found = replace(found, status="failed", reason=found.reason or "somebody else stopped it")
             view.ended(task, found, again)
             if again:
                 pending.append(task)
             else:
-                _note(swept, task, found, lost)
+                _note(swept, task, found)
         view.tick()
     swept.seconds = time.monotonic() - started
     return swept
 
 
-def _note(swept: Swept, task: Task, outcome: Outcome, lost: bool) -> None:
+def _note(swept: Swept, task: Task, outcome: Outcome) -> None:
     if outcome.status == "complete":
         swept.complete.append(task)
     elif outcome.status == "diverged":
         swept.diverged.append(task)
-    elif outcome.status == "stopped" and not lost:
+    elif outcome.status == "stopped":
         swept.stopped.append(task)
     else:
-        swept.failed.append((task, outcome.reason or "somebody else stopped it"))
+        swept.failed.append((task, outcome.reason))

@@ -12,7 +12,7 @@ from lrelu_bench.config import Experiment
 from lrelu_bench.config_file import dump_experiment
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report.progress import SteadyConsole
-from lrelu_bench.report.sweep_progress import render_swept, watch_sweep
+from lrelu_bench.report.sweep_progress import failures, render_swept, watch_sweep
 from lrelu_bench.run_folder import RunFolder
 from lrelu_bench.stopping import stoppable
 from lrelu_bench.sweep.driver import Swept, drive
@@ -104,7 +104,7 @@ def run_sweep(
         if left:
             running = engine()
             try:
-                with watch_sweep(console, len(left), expected) as view:
+                with watch_sweep(console, len(left), expected, running.queues) as view:
                     swept = drive(left, running, view, stop, policy.retries, policy.fail_fast)
             except KeyboardInterrupt:
                 running.stop()
@@ -114,7 +114,10 @@ def run_sweep(
                 running.close()
     swept.skipped += done
     console.print(render_swept(swept))
-    if stop.asked:
+    for line in failures(swept):
+        console.say(line)
+    # Where the last unit ended in the same moment, nothing was stopped.
+    if stop.asked and (swept.stopped or swept.left):
         console.say("stopped; the same command goes on with what is left")
         raise SystemExit(stop.exit_code)
     sys.stdout.flush()

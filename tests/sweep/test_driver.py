@@ -1,12 +1,15 @@
 """The driver with an engine that trains nothing: what is tried again, what stops the rest, what is noted."""
 
+import signal
+
 import pytest
 
 from lrelu_bench.report.progress import SteadyConsole
-from lrelu_bench.report.sweep_progress import SweepView, render_swept, spell
+from lrelu_bench.report.sweep_progress import SweepView, failures, render_swept, spell
 from lrelu_bench.stopping import Stop
 from lrelu_bench.sweep.driver import Swept, drive
 from lrelu_bench.sweep.engines.base import Engine
+from lrelu_bench.sweep.session import Policy, run_sweep
 from lrelu_bench.sweep.task import Outcome, Task
 
 
@@ -134,6 +137,29 @@ def hold_back_until_stopped(engine, ended):
     return later
 
 
+def test_one_that_somebody_else_stopped_for_good_is_shown_as_failed():
+    class Seen(Unseen):
+        ends = ()
+
+        def ended(self, task, outcome, again):
+            self.ends = (*self.ends, (outcome.status, outcome.reason, again))
+
+    view = Seen()
+    drive([task(0)], Scripted({0: ["stopped"]}), view, Stop(), retries=1)
+    assert view.ends == (("stopped", "", True), ("failed", "somebody else stopped it", False))
+
+
+def test_asked_to_stop_as_the_last_one_ends_nothing_is_stopped(capsys):
+    engine = Scripted(on_submit=lambda _: signal.raise_signal(signal.SIGTERM))
+    found = run_sweep([], [task(0)], lambda: engine, Policy(), SteadyConsole())
+    assert seeds(found.complete) == [0]
+    assert "goes on" not in capsys.readouterr().out
+    engine.capacity = 1
+    with pytest.raises(SystemExit) as ended:
+        run_sweep([], [task(0), task(1)], lambda: engine, Policy(), SteadyConsole())
+    assert ended.value.code == 143
+
+
 def test_the_table_at_the_end_counts_and_gives_each_failure_its_command(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     found = Swept(
@@ -152,10 +178,41 @@ def test_the_table_at_the_end_counts_and_gives_each_failure_its_command(capsys, 
         "1      diverged, which is a result  \n"
         "1      failed                       \n"
         "1      not begun                    \n"
-        "\n"
-        "[bold]woof seed 3: batch_size 9 is [too] large\n"
-        "  lrelu-bench run '/r/.sweep/configs/[bold]woof.yaml' --seed 3 --output /r\n"
     ).replace("1      complete", "    1  complete").replace("\n1      ", "\n    1  ")
+
+
+def test_each_failure_has_its_command_in_a_line_to_be_copied(capsys, monkeypatch):
+    long = task(3, "[bold]woof-" + 200 * "x")
+    assert list(failures(Swept(failed=[(long, "batch_size 9 is [too] large")]))) == [
+        "",
+        f"{long.experiment} seed 3: batch_size 9 is [too] large",
+        f"  lrelu-bench run '/r/.sweep/configs/{long.experiment}.yaml' --seed 3 --output /r",
+    ]
+
+
+def test_what_a_crash_left_in_its_log_does_not_act_on_the_terminal(capsys):
+    view = SweepView(SteadyConsole(), 1)
+    view.started(task(0))
+    view.ended(task(0), Outcome("failed", 1.0, "node", "exit code 1: \x1b[2Jgone"), False)
+    assert "\\x1b[2Jgone" in capsys.readouterr().out
+
+
+def test_what_waits_in_a_queue_is_not_taken_for_running(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    view = SweepView(SteadyConsole(), 100, queued=True)
+    for seed in range(100):
+        view.started(task(seed))
+    # Two at a time, 10 s each: 40 are done after 200 s, and 60 take 300 s more.
+    clock[0] += 200
+    for seed in range(40):
+        view.ended(task(seed), Outcome("complete", 10.0), False)
+    assert view.seconds_left() == pytest.approx(300)
+    capsys.readouterr()
+    view.tick()
+    assert capsys.readouterr().out.startswith(
+        "40 of 100 done, 60 submitted, about 5 min 0 s left: woof seed 40 (submitted), "
+    )
 
 
 def test_lines_for_a_pipe_say_what_ended_and_the_time_that_is_left(capsys, monkeypatch):
@@ -177,7 +234,7 @@ def test_lines_for_a_pipe_say_what_ended_and_the_time_that_is_left(capsys, monke
     assert lines[0] == "1 of 6  woof seed 0: complete on node1 in 20 s"
     assert lines[1].endswith("woof seed 9: failed on node2 in 3 s: its worker is gone, and is tried again")
     assert lines[2].startswith("1 of 6 done, 1 running, about ")
-    assert lines[2].endswith("running: slow seed 0 (begun)")
+    assert lines[2].endswith("left: slow seed 0 (begun)")
     assert len(lines) == 3
 
 

@@ -16,6 +16,8 @@ class Engine(ABC):
 
     capacity: int | None = None
     """Most tasks that may be submitted and not ended; None where the engine queues them itself."""
+    queues: bool = False
+    """Whether what is submitted may wait for room, and so is not known to run."""
 
     @abstractmethod
     def submit(self, task: Task) -> None:

@@ -43,6 +43,7 @@ class RayEngine(Engine):
     room for a unit.
     """
 
+    queues = True
     train = staticmethod(train)
     """What a worker does with a task."""
 

@@ -99,6 +99,7 @@ class SlurmEngine(Engine):
     Raises `BenchError` where submitit or SLURM is not there, or does not take the parameters.
     """
 
+    queues = True
     unit: type = Unit
     """What a job does with a task."""
 
