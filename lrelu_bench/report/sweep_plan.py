@@ -106,6 +106,8 @@ _HOW = (
 
 
 def _number(hours: float) -> str:
+    if 0 < hours < 0.001:
+        return "less than 0.001"
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 

@@ -51,7 +51,9 @@ class Working:
         self.log = own / "logs" / f"{task.experiment}-seed-{task.seed}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         words = ["run", str(config), "--seed", str(task.seed), "--output", str(self._output), "--wait"]
-        with self.log.open("wb") as log:
+        # At its end: a try before may have crashed, and another driver's unit may be writing.
+        with self.log.open("ab") as log:
+            self._log_begins = log.tell()
             self.process = subprocess.Popen(
                 [*_CHILD, str(os.getpid()), *words, *task.options],
                 stdin=subprocess.DEVNULL,
@@ -89,7 +91,8 @@ class Working:
         if code in STOPPED:
             return Outcome("stopped", seconds, host)
         if code != 0:
-            return Outcome("failed", seconds, host, _reason(self.log, code), code != MENDABLE)
+            reason = _reason(self.log, self._log_begins, code)
+            return Outcome("failed", seconds, host, reason, code != MENDABLE)
         try:
             found = load_result(self.folder.path).status
         except BenchError as error:
@@ -132,10 +135,12 @@ def _sees(task: Task) -> bool:
         return False
 
 
-def _reason(log: Path, code: int) -> str:
-    """The error that a unit ended with, in one line."""
+def _reason(log: Path, begins: int, code: int) -> str:
+    """The error that a unit ended with, in one line; its log begins at that byte of the file."""
     try:
-        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        with log.open(errors="replace") as file:
+            file.seek(begins)
+            lines = file.read().splitlines()[-LAST_LINES:]
     except OSError:
         lines = []
     told = [place for place, line in enumerate(lines) if line.startswith("error: ")]

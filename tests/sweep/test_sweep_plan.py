@@ -116,6 +116,9 @@ def test_the_command_reckons_for_the_cpu_where_it_trains_there(call, monkeypatch
     code, out, err = call("sweep", "smoke", "--dry-run", "--device", "cpu")
     assert (code, err) == (0, "")
     assert "(1) no speed is known of xresnet18 on a CPU, 3 cores\n" in out
+    assert (
+        "estimated: less than 0.001 GPU-hours on one NVIDIA H200\n" in call("sweep", "smoke", "--dry-run")[1]
+    )
     code, out, err = call("sweep", "activations", "--dry-run")
     assert (code, err) == (0, "")
     assert " GPU-hours on one NVIDIA H200\n" in out

@@ -91,6 +91,9 @@ def test_a_failure_says_why_and_whether_to_try_again(tmp_path):
     assert "\n" not in outcome.reason
     crashed = execute(replace(task, options=("--no-such-option",)))
     assert crashed.status == "failed"
+    assert "siez" not in crashed.reason
+    (log,) = (tmp_path / "out" / work.OWN / "logs").iterdir()
+    assert [word in log.read_text() for word in ("siez", "--no-such-option")] == [True, True], "both tries"
 
 
 def test_a_file_of_the_users_is_not_taken_for_a_module_of_pythons(tmp_path):
