@@ -48,26 +48,27 @@ def state_of(experiment: Experiment, seed: int, output: Path) -> str:
 def prepare(
     units: Sequence[tuple[Experiment, int]], output: Path, options: Sequence[str]
 ) -> tuple[list[Task], list[Task]]:
-    """The units that are done and those that are not, as tasks; their configs are written for the workers.
+    """The units that are done and those that are not, as tasks; the latter's configs are written for workers.
 
-    Raises `BenchError` where the results folder cannot be written.
+    Where all are done nothing is written. Raises `BenchError` where the results folder cannot be written.
     """
     output = output.absolute()
-    token = _token(output)
-    configs: dict[str, tuple[str, Path]] = {}
+    finished = [state_of(experiment, seed, output) in ("complete", "diverged") for experiment, seed in units]
+    token = "" if all(finished) else _token(output)
+    configs: dict[str, str] = {}
+    written: set[Path] = set()
     done: list[Task] = []
     left: list[Task] = []
-    for experiment, seed in units:
+    for (experiment, seed), is_done in zip(units, finished, strict=True):
         slug = experiment.slug
+        path = output / OWN / "configs" / f"{slug}.yaml"
         if slug not in configs:
-            path = output / OWN / "configs" / f"{slug}.yaml"
-            text = dump_experiment(experiment)
-            write_atomically(path, text)
-            configs[slug] = text, path
-        text, path = configs[slug]
-        task = Task(slug, seed, text, str(path), str(output), token, tuple(options), str(Path.cwd()))
-        finished = state_of(experiment, seed, output) in ("complete", "diverged")
-        (done if finished else left).append(task)
+            configs[slug] = dump_experiment(experiment)
+        if not is_done and path not in written:
+            write_atomically(path, configs[slug])
+            written.add(path)
+        task = Task(slug, seed, configs[slug], str(path), str(output), token, tuple(options), str(Path.cwd()))
+        (done if is_done else left).append(task)
     return done, left
 
 

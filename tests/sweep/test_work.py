@@ -44,6 +44,17 @@ def test_a_unit_is_trained_then_found(tmp_path):
     assert set(outcome.digests) >= {"result.json", "epochs.jsonl", "config.yaml", "weights.safetensors"}
 
 
+def test_where_all_is_done_nothing_is_written(tmp_path, monkeypatch):
+    experiment = load_experiment(config_path("quickstart"), TINY)
+    states = {0: "complete", 1: "diverged", 2: "to do"}
+    monkeypatch.setattr("lrelu_bench.sweep.session.state_of", lambda _, seed, output: states[seed])
+    done, left = prepare([(experiment, 0), (experiment, 1)], tmp_path / "out", OPTIONS)
+    assert ([task.seed for task in done], left) == ([0, 1], [])
+    assert not (tmp_path / "out").exists()
+    done, (task,) = prepare([(experiment, seed) for seed in states], tmp_path / "out", OPTIONS)
+    assert Path(task.config_path).read_text() == task.config
+
+
 def test_a_mark_is_kept_so_that_a_node_goes_on_where_it_was(tmp_path):
     first, again = (tasks(tmp_path / "out")[0] for _ in range(2))
     assert first.token == again.token
