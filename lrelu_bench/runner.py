@@ -22,7 +22,7 @@ from lrelu_bench.models import course_cnn, xresnet
 from lrelu_bench.predictions_file import Predictions
 from lrelu_bench.results import Divergence, EpochRow, RunResult
 from lrelu_bench.run_folder import CHECKPOINTS
-from lrelu_bench.stopping import Stop
+from lrelu_bench.stopping import CHECKPOINT_MINUTES, Stop
 from lrelu_bench.telemetry_file import FILE as TELEMETRY
 from lrelu_bench.training import checkpoint, cpu
 from lrelu_bench.training.captured import captures
@@ -51,8 +51,6 @@ class Watcher(Protocol):
 
 WORTH_SECONDS = 10.0
 """An epoch's end is saved where that much would be lost: a GPU may train a short epoch in two saves' time."""
-CHECKPOINT_MINUTES = 5.0
-"""How long training may be lost in a crash, unless a user says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lrelu_bench.report.progress import SteadyConsole, watch_data, watch_trainin
 from lrelu_bench.report.render import render_run_row
 from lrelu_bench.results import Run, RunResult
 from lrelu_bench.run_folder import RunFolder
-from lrelu_bench.stopping import Stop, stoppable
+from lrelu_bench.stopping import CHECKPOINT_MINUTES, Stop, stoppable
 
 if TYPE_CHECKING:
     from lrelu_bench.data.device_loader import DeviceImages
@@ -36,7 +36,7 @@ class Execution:
     cuda_graph: bool | None = None
     compile: bool = False
     parallel_seeds: int = 1
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
     wait: bool = False
 
     def compute(self, experiment: Experiment) -> "Compute":

@@ -8,6 +8,8 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+CHECKPOINT_MINUTES = 5.0
+"""How much training a crash may cost, where nobody asked to stop, unless a user says otherwise."""
 
 
 class Stop:

@@ -11,6 +11,7 @@ from rich.console import Console
 from lrelu_bench.errors import BenchError
 from lrelu_bench.printable import visible
 from lrelu_bench.shipped import DEFAULT, config_path
+from lrelu_bench.stopping import CHECKPOINT_MINUTES
 
 config_app = typer.Typer(help="Look at configs.", no_args_is_help=True)
 
@@ -80,7 +81,7 @@ def run(
         typer.Option(
             min=0, metavar="M", help="Save the state this often within an epoch, too; 0: after each step."
         ),
-    ] = 5.0,
+    ] = CHECKPOINT_MINUTES,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for a seed that another process trains, then take it up.")
     ] = False,

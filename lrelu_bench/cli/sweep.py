@@ -10,6 +10,7 @@ import typer
 
 from lrelu_bench.cli.experiments import Device
 from lrelu_bench.errors import BenchError
+from lrelu_bench.stopping import CHECKPOINT_MINUTES
 
 if TYPE_CHECKING:
     from lrelu_bench.sweep.engines.base import Engine
@@ -57,7 +58,7 @@ def sweep(
     device: Annotated[Device, typer.Option(help="Where the units train.")] = Device.AUTO,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, metavar="M", help="As of `run`: save within an epoch this often.")
-    ] = 5.0,
+    ] = CHECKPOINT_MINUTES,
     retries: Annotated[
         int, typer.Option(min=0, metavar="N", help="Tries more for a unit that crashes or loses its worker.")
     ] = 1,
