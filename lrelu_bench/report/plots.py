@@ -3,18 +3,14 @@
 All depth colours are from cividis, which is even to the eye, safe for the colour-blind and ordered in grey.
 """
 
-import io
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
 from matplotlib.figure import Figure
@@ -22,33 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lrelu_bench.atomic_file import write_atomically
-from lrelu_bench.printable import visible
+from lrelu_bench.report.plot_style import INK, WIDTH, PlotFormat, literal, own_style, rendered
 from lrelu_bench.telemetry_file import NEAR_ZERO, Telemetry
-
-PlotFormat = Literal["png", "svg"]
-
-_STYLE: Any = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "figure.labelsize": 9,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "lrelu-bench",
-    "svg.fonttype": "path",
-}
-_INK = "#00224e"  # cividis at its darkest
-_WIDTH = 7.5
-_DPI = 150
 
 
 def draw(telemetry: Telemetry, title: str, folder: Path, format: PlotFormat) -> list[Path]:
@@ -65,46 +36,20 @@ def draw(telemetry: Telemetry, title: str, folder: Path, format: PlotFormat) -> 
         pictures = {"parameters": parameters, **pictures}
     written = []
     for name, picture in pictures.items():
-        with _own_style():
+        with own_style():
             figure = picture(telemetry)
-            figure.suptitle(_literal(title), fontsize=8, color="0.35", x=0.01, ha="left")
-            content = _rendered(figure, format)
+            figure.suptitle(literal(title), fontsize=8, color="0.35", x=0.01, ha="left")
+            content = rendered(figure, format)
         path = folder / f"{name}.{format}"
         write_atomically(path, content)
         written.append(path)
     return written
 
 
-@contextmanager
-def _own_style() -> Iterator[None]:
-    """Matplotlib's defaults and ours, whatever the user's settings; theirs come back afterwards."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
-
-
-def _rendered(figure: Figure, format: PlotFormat) -> bytes:
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    # A date or a version in the file would make each picture another.
-    metadata = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
-    with warnings.catch_warnings():
-        # A letter of a name that the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(buffer, format=format, dpi=_DPI, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _literal(text: str) -> str:
-    """Text from a file as Matplotlib draws it: no formula, and no control character."""
-    return visible(text).replace("$", r"\$")
-
-
 def parameters(telemetry: Telemetry) -> Figure:
     """Each learned parameter over time: its mean over channels, a line per depth."""
     panels = [
-        (f"{_literal(name)}, mean over channels", telemetry.param_mean[:, :, index])
+        (f"{literal(name)}, mean over channels", telemetry.param_mean[:, :, index])
         for index, name in enumerate(telemetry.parameter)
     ]
     return _over_time(telemetry, panels)
@@ -124,7 +69,7 @@ def outputs(telemetry: Telemetry) -> Figure:
 
 def _over_time(telemetry: Telemetry, panels: list[tuple[str, NDArray[np.float32]]]) -> Figure:
     """Panels of (S, L) trajectories over the epochs, above the learning rate's schedule."""
-    figure = Figure(figsize=(_WIDTH, 0.9 + 2.1 * len(panels) + 0.7), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * len(panels) + 0.7), layout="constrained")
     heights = [3.0] * len(panels) + [0.7]
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     colors = _depth_colors(len(telemetry.site))
@@ -161,9 +106,9 @@ def shapes(telemetry: Telemetry) -> Figure:
     x = telemetry.curve_x[inside]
     for site, ax in enumerate(axes):
         low, high = telemetry.curves[last, site, inside, 1:].T
-        ax.fill_between(x, low, high, color=_INK, alpha=0.25, linewidth=0, label="80 % of channels, end")
+        ax.fill_between(x, low, high, color=INK, alpha=0.25, linewidth=0, label="80 % of channels, end")
         # The earlier, the broader and lighter: what has not moved still shows all three.
-        for time, (color, width) in zip(times, [("0.8", 4.5), ("0.55", 2.5), (_INK, 1.0)], strict=False):
+        for time, (color, width) in zip(times, [("0.8", 4.5), ("0.55", 2.5), (INK, 1.0)], strict=False):
             label = "start" if time == 0 else f"epoch {time}"
             ax.plot(x, telemetry.curves[time, site, inside, 0], color=color, linewidth=width, label=label)
         ax.set_xlim(-4, 4)
@@ -206,13 +151,13 @@ def _multiples(telemetry: Telemetry) -> tuple[Figure, list[Axes]]:
     count = len(telemetry.site)
     columns = ceil(sqrt(count * 1.2))
     rows = ceil(count / columns)
-    figure = Figure(figsize=(max(_WIDTH, 1.6 * columns), 1.1 + 1.5 * rows), layout="constrained")
+    figure = Figure(figsize=(max(WIDTH, 1.6 * columns), 1.1 + 1.5 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()
     for site, (ax, path) in enumerate(zip(axes, telemetry.site, strict=False)):
-        ax.set_title(f"{site + 1} · {_literal(path)}", loc="left", fontsize=8)
+        ax.set_title(f"{site + 1} · {literal(path)}", loc="left", fontsize=8)
     return figure, axes[:count]
 
 
@@ -230,7 +175,7 @@ def _depth_bar(figure: Figure, axes: list[Axes], telemetry: Telemetry) -> None:
     )
     shown = sorted({int(site) for site in np.linspace(0, count - 1, min(count, 10)).round()})
     bar.set_ticks(
-        [site + 1 for site in shown], labels=[f"{i + 1} · {_literal(telemetry.site[i])}" for i in shown]
+        [site + 1 for site in shown], labels=[f"{i + 1} · {literal(telemetry.site[i])}" for i in shown]
     )
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
