@@ -64,11 +64,15 @@ def images_and_seeds_intervals(pools: Sequence[Sequence[PairOnImages]]) -> list[
         raise ValueError("a pool of no pairs")
     sums = [_sums(pool) for pool in pools]
     redrawn = [dict[Hashable, NDArray[np.float64]]() for _ in pools]
-    for number, images in enumerate(dict.fromkeys(pair.images for pair in pairs)):
-        having = [index for index, sets in enumerate(sums) if images in sets]
+    # The sets of a pool must not draw alike, as equally many images would, nor as the runs do. By a set's
+    # place in its own pool, no interval depends on which others are asked for.
+    places: dict[tuple[Hashable, int], list[int]] = {}
+    for index, sets in enumerate(sums):
+        for place, images in enumerate(sets):
+            places.setdefault((images, place), []).append(index)
+    for (images, place), having in places.items():
         by_image = np.stack([sums[index][images].by_image for index in having])
-        # Sets of equally many images must not draw alike, nor as the runs do.
-        for index, means in zip(having, _on_redrawn_images(by_image, 2 * number), strict=True):
+        for index, means in zip(having, _on_redrawn_images(by_image, 2 * place), strict=True):
             redrawn[index][images] = means
     return [_interval(sets, means) for sets, means in zip(sums, redrawn, strict=True)]
 
