@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lrelu_bench.evidence.bootstrap import images_and_seeds_intervals
+from lrelu_bench.evidence import bootstrap
+from lrelu_bench.evidence.bootstrap import PairOnImages
 from lrelu_bench.evidence.differences import difference
 
 REPEATS = 600
+
+
+def images_and_seeds_intervals(pairs):
+    """Of each pair alone, all of them on the same images."""
+    return bootstrap.images_and_seeds_intervals([[PairOnImages(*pair, images="all")] for pair in pairs])
 
 
 def predictions(rng, runs, means, images=500, seeds=0.05, taste=0.5):

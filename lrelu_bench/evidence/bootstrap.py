@@ -5,7 +5,7 @@ runs together; because both sides saw the same ones, only the images on which th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -25,8 +25,20 @@ Correct = NDArray[np.bool_]
 """(runs, images): whether a run's final prediction was right; columns of both sides are the same images."""
 
 
-def images_and_seeds_intervals(pairs: Sequence[tuple[Correct, Correct]]) -> list[tuple[float, float]]:
-    """95 % intervals of variants' accuracies less their baselines', percentage points, one for each pair.
+@dataclass(frozen=True)
+class PairOnImages:
+    """A variant's and its baseline's predictions, and which images they are of."""
+
+    variant: Correct
+    baseline: Correct
+    images: Hashable
+    """Equal where the images are the same ones, in the same order."""
+
+
+def images_and_seeds_intervals(pools: Sequence[Sequence[PairOnImages]]) -> list[tuple[float, float]]:
+    """95 % intervals of variants' accuracies less their baselines', percentage points, one for each pool.
+
+    A pool is one pair, or several whose differences are averaged, each weighing the same.
 
     A paired bootstrap: each replicate draws the images anew, the same ones for both sides, and the runs of
     each side. Done naively on a table of runs and images, that counts three times what is neither the
@@ -36,19 +48,33 @@ def images_and_seeds_intervals(pairs: Sequence[tuple[Correct, Correct]]) -> list
     missing degree of freedom and by taking their spread as known: their deviations are stretched by both
     factors, the second of Welch's t. If images made no difference, this would be Welch's interval.
 
-    The same input gives the same intervals. Raises `ValueError` where a side has fewer than two runs or the
-    sides saw different numbers of images.
+    Pairs of a pool that saw the same images share each draw of them, so that what they have in common
+    through these does not average out; runs are redrawn within each side of each pair.
+
+    The same input gives the same intervals. Raises `ValueError` where a side has fewer than two runs, where
+    sides of the same images saw different numbers of them, and for a pool of no pairs.
     """
-    if any(min(len(variant), len(baseline)) < 2 for variant, baseline in pairs):
+    pairs = [pair for pool in pools for pair in pool]
+    if any(min(len(pair.variant), len(pair.baseline)) < 2 for pair in pairs):
         raise ValueError("two runs of each side are needed")
-    if len({side.shape[1] for pair in pairs for side in pair}) > 1:
+    shapes = {(pair.images, side.shape[1]) for pair in pairs for side in (pair.variant, pair.baseline)}
+    if len(shapes) > len({pair.images for pair in pairs}):
         raise ValueError("the sides saw different images")
-    if not pairs:
-        return []
-    sides = [(_Side.of(variant), _Side.of(baseline)) for variant, baseline in pairs]
-    by_image = np.stack([own.by_image - other.by_image for own, other in sides])
-    redrawn = _on_redrawn_images(by_image)
-    return [_interval(*both, row, means) for both, row, means in zip(sides, by_image, redrawn, strict=True)]
+    if not all(pools):
+        raise ValueError("a pool of no pairs")
+    sums = [_sums(pool) for pool in pools]
+    redrawn = [dict[Hashable, NDArray[np.float64]]() for _ in pools]
+    # The sets of a pool must not draw alike, as equally many images would, nor as the runs do. By a set's
+    # place in its own pool, no interval depends on which others are asked for.
+    places: dict[tuple[Hashable, int], list[int]] = {}
+    for index, sets in enumerate(sums):
+        for place, images in enumerate(sets):
+            places.setdefault((images, place), []).append(index)
+    for (images, place), having in places.items():
+        by_image = np.stack([sums[index][images].by_image for index in having])
+        for index, means in zip(having, _on_redrawn_images(by_image, 2 * place), strict=True):
+            redrawn[index][images] = means
+    return [_interval(sets, means) for sets, means in zip(sums, redrawn, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -81,29 +107,59 @@ class _Side:
         return deviations
 
 
+@dataclass(frozen=True)
+class _OnOneSet:
+    """A pool's pairs that saw the same images."""
+
+    pairs: list[tuple[_Side, _Side]]
+    by_image: NDArray[np.float64]
+    """(images,) the sum of the pairs' differences."""
+
+    @property
+    def interaction(self) -> float:
+        return sum(side.interaction for pair in self.pairs for side in pair)
+
+
+def _sums(pool: Sequence[PairOnImages]) -> dict[Hashable, _OnOneSet]:
+    sets: dict[Hashable, list[tuple[_Side, _Side]]] = {}
+    for pair in pool:
+        sets.setdefault(pair.images, []).append((_Side.of(pair.variant), _Side.of(pair.baseline)))
+    return {
+        images: _OnOneSet(pairs, np.sum([own.by_image - other.by_image for own, other in pairs], axis=0))
+        for images, pairs in sets.items()
+    }
+
+
 def _interval(
-    variant: _Side, baseline: _Side, by_image: NDArray[np.float64], means: NDArray[np.float64]
+    sets: dict[Hashable, _OnOneSet], redrawn: dict[Hashable, NDArray[np.float64]]
 ) -> tuple[float, float]:
     rng = np.random.default_rng(1)
-    mean = by_image.mean()
-    images = float(by_image.var()) / len(by_image)
-    own = max(0.0, images - variant.interaction - baseline.interaction)
-    shrink = math.sqrt(own / images) if own else 0.0
-    replicates = shrink * (means - mean) + variant.redrawn(rng) - baseline.redrawn(rng)
+    mean, own, replicates = 0.0, 0.0, np.zeros(RESAMPLES)
+    for key, one in sets.items():
+        images = float(one.by_image.var()) / len(one.by_image)
+        beside = max(0.0, images - one.interaction)
+        shrink = math.sqrt(beside / images) if beside else 0.0
+        replicates += shrink * (redrawn[key] - one.by_image.mean())
+        mean += float(one.by_image.mean())
+        own += beside
+    pairs = [pair for one in sets.values() for pair in one.pairs]
+    for variant, baseline in pairs:
+        replicates += variant.redrawn(rng) - baseline.redrawn(rng)
     stretch = 1.0
-    error, degrees = welch((variant.variance, baseline.variance), (len(variant.by_run), len(baseline.by_run)))
+    sides = [side for pair in pairs for side in pair]
+    error, degrees = welch([side.variance for side in sides], [len(side.by_run) for side in sides])
     if error > 0:
         # Only the runs' part of the variance is from a few (Satterthwaite 1946).
         degrees = min(degrees * (1 + own / error**2) ** 2, _AS_GOOD_AS_NORMAL)
         stretch = student_t.quantile(1 - ALPHA / 2, degrees) / _NORMAL
-    low, high = np.quantile(mean + stretch * replicates, [ALPHA / 2, 1 - ALPHA / 2])
+    low, high = np.quantile(mean + stretch * replicates, [ALPHA / 2, 1 - ALPHA / 2]) / len(pairs)
     return float(low), float(high)
 
 
-def _on_redrawn_images(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _on_redrawn_images(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """(rows, RESAMPLES): means of (rows, images) over images drawn anew, the same ones for all rows."""
     images = values.shape[1]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     means = np.empty((len(values), RESAMPLES))
     counts = np.empty((images, _AT_ONCE), np.float32)
     rows = values.astype(np.float32)

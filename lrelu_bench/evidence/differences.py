@@ -73,13 +73,15 @@ def superiority(variant: Sequence[float], baseline: Sequence[float]) -> float:
     return fmean(pairs)
 
 
-def welch(variances: tuple[float, float], runs: tuple[int, int]) -> tuple[float, float]:
+def welch(variances: Sequence[float], runs: Sequence[int]) -> tuple[float, float]:
     """Standard error of a difference of means, and its degrees of freedom (Welch 1947).
 
-    Where neither side has any variance the error is 0 and the degrees are those of one common variance.
+    Of any sum of independent means, each added or taken away once (Satterthwaite 1946). Where none has any
+    variance the error is 0 and the degrees are those of one common variance.
     """
-    (n, m), own, other = runs, variances[0] / runs[0], variances[1] / runs[1]
-    if own + other == 0:
-        return 0.0, n + m - 2.0
-    degrees = (own + other) ** 2 / (own**2 / (n - 1) + other**2 / (m - 1))
-    return math.sqrt(own + other), degrees
+    parts = [variance / n for variance, n in zip(variances, runs, strict=True)]
+    total = sum(parts)
+    if total == 0:
+        return 0.0, float(sum(runs) - len(runs))
+    degrees = total**2 / sum(part**2 / (n - 1) for part, n in zip(parts, runs, strict=True))
+    return math.sqrt(total), degrees

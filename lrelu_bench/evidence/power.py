@@ -8,6 +8,7 @@ the variant and of the baseline, `alpha` is two-sided.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ from lrelu_bench.evidence import student_t
 POWER = 0.8
 """The probability with which a difference called detectable is detected."""
 _MOST_RUNS = 10_000
+_DRAWS = 4000
+"""So many leave the difference an error of a hundredth of itself at most."""
 _FAR = 5.5
 """Standard deviations from the mode beyond which a distribution is left out of an integral."""
 
@@ -53,6 +56,24 @@ class _Design:
         return float(self.weights @ np.array([math.erfc(z) for z in short.tolist()])) / 2
 
 
+class _DesignOverCells(_Design):
+    """The same of a mean of differences: of so many estimated variances, drawn ones stand for an integral."""
+
+    def __init__(self, variances: Sequence[float], runs: Sequence[int], alpha: float) -> None:
+        if min(runs) < 2:
+            raise ValueError("two runs of each side are needed")
+        parts = np.array(variances) / np.array(runs)
+        if parts.sum() == 0:
+            raise ValueError("neither side has any spread")
+        self.error = 2 * math.sqrt(parts.sum()) / len(runs)
+        freedom = np.array(runs) - 1
+        drawn = np.random.default_rng(0).chisquare(freedom, (_DRAWS, len(runs)))
+        estimated = parts / parts.sum() * drawn / freedom
+        degrees = estimated.sum(1) ** 2 / (estimated**2 / freedom).sum(1)
+        self.thresholds = np.exp(_log_critical(alpha)(1 / degrees)) * np.sqrt(estimated.sum(1))
+        self.weights = np.full(_DRAWS, 1 / _DRAWS)
+
+
 def power(points: float, variances: tuple[float, float], runs: tuple[int, int], alpha: float) -> float:
     """The probability that Welch's test finds a true difference of so many points, in the right direction.
 
@@ -64,7 +85,19 @@ def power(points: float, variances: tuple[float, float], runs: tuple[int, int], 
 
 def detectable(variances: tuple[float, float], runs: tuple[int, int], alpha: float) -> float:
     """The smallest true difference that Welch's test finds with `POWER`. Raises `ValueError` as `power`."""
-    design = _Design(variances, runs, alpha)
+    return _least(_Design(variances, runs, alpha))
+
+
+def detectable_over_cells(variances: Sequence[float], runs: Sequence[int], alpha: float) -> float:
+    """The smallest true mean over cells of differences that its test finds with `POWER`.
+
+    `variances` and `runs` are of both sides of each cell, one after the other. Raises `ValueError` as
+    `power`.
+    """
+    return _least(_DesignOverCells(variances, runs, alpha))
+
+
+def _least(design: _Design) -> float:
     low, high = 0.0, 4 * design.error
     while design.power(high) < POWER:
         low, high = high, 2 * high

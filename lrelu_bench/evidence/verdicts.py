@@ -138,7 +138,7 @@ def _prospect(sides: Sides, comparisons: int) -> str:
         return ""
     runs = max(FEWEST_RUNS, len(sides.variant)), max(FEWEST_RUNS, len(sides.baseline))
     least = detectable((own, other), runs, ALPHA / comparisons)
-    prospect = f", then can detect >= {_points(least)} points by the spread so far"
+    prospect = f", then can detect >= {points(least)} points by the spread so far"
     needed = runs_needed((own, other), POINT, ALPHA / comparisons)
     if needed is None or needed <= FEWEST_RUNS:
         return prospect
@@ -146,24 +146,29 @@ def _prospect(sides: Sides, comparisons: int) -> str:
 
 
 def _decided(sides: Sides, found: Difference, p: float, comparisons: int) -> Verdict:
-    diverged, sure = sides.diverged_in_words, "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    diverged = sides.diverged_in_words
     word: Word
     if p > ALPHA:
         # Holm's first step tests at this level; what it finds, the later ones find as well.
         variances = variance(sides.variant), variance(sides.baseline)
         runs = len(sides.variant), len(sides.baseline)
         least = detectable(variances, runs, ALPHA / comparisons)
-        word, reasons = "no detectable difference", [f"can detect >= {_points(least)} points", diverged]
+        word, reasons = "no detectable difference", [f"can detect >= {points(least)} points", diverged]
     elif sides.variant_diverged if found.mean > 0 else sides.baseline_diverged:
         ahead = "it is" if found.mean > 0 else "the baseline is"
-        word, reasons = "not comparable", [diverged, f"among the others {ahead} ahead, {sure}"]
+        word, reasons = "not comparable", [diverged, f"among the others {ahead} ahead, {sure(p)}"]
     else:
         word = "better" if found.mean > 0 else "worse"
-        reasons = [sure, diverged]
+        reasons = [sure(p), diverged]
     return Verdict(word, "; ".join(filter(None, reasons)), found, p, comparisons)
 
 
-def _points(difference: float) -> str:
-    """Rounded up, as more than what is said can be detected."""
+def sure(p: float) -> str:
+    """`p = 0.004`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def points(difference: float) -> str:
+    """What can be detected, rounded up, as more than what is said can be."""
     digits = 1 if difference >= 0.1 else 2
     return f"{math.ceil(round(difference * 10**digits, 2)) / 10**digits:.{digits}f}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lrelu_bench.activations import ACTIVATIONS, LEARNED
 from lrelu_bench.claims import Claim, posted_claims
 from lrelu_bench.errors import BenchError
+from lrelu_bench.evidence.pooled import Pooled
 from lrelu_bench.evidence.summaries import summarize
 from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import DATASETS, BoardRow, load_board
@@ -33,6 +34,18 @@ class DivergedRun:
     """The epoch it broke in."""
     epochs_done: int
     accuracy: float | None
+
+
+@dataclass(frozen=True)
+class PooledRow:
+    """An activation against its baseline over all cells of one protocol that can be pooled."""
+
+    protocol: str
+    activation: str
+    baseline: str
+    diverged_cells: int
+    """How many more there are that are left out because runs of them diverged."""
+    evidence: Pooled
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,8 @@ class CompareRow:
     """The activation that the verdict holds this one against; its own on the row of the baseline itself."""
     verdict: Verdict | None = None
     """None on the baseline's row, and before `report.judging.judged`."""
+    pooled: PooledRow | None = None
+    """What the row comes to with those of other cells; the same on all rows that are in it."""
 
     @property
     def n(self) -> int:
@@ -123,6 +138,13 @@ class CompareRow:
         """Everything but the activation: rows of one setting differ in the activation alone."""
         own = (self.arch, self.protocol_label, self.protocol, self.deviations, self.source, self.precision)
         return *self.section, *own
+
+
+def pooled_rows(rows: Sequence[CompareRow]) -> list[PooledRow]:
+    """What judged rows come to over their cells, one protocol after the other."""
+    pools = list(dict.fromkeys(row.pooled for row in rows if row.pooled is not None))
+    protocols = list(dict.fromkeys(one.protocol for one in pools))
+    return sorted(pools, key=lambda one: protocols.index(one.protocol))
 
 
 def collect(paths: Iterable[Path | str], purpose: str = "compare") -> tuple[list[Run], list[str]]:

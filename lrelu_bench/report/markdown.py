@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lrelu_bench.report.compare import CompareRow
-from lrelu_bench.report.tables import TextTable, result_tables, verdict_table
+from lrelu_bench.report.tables import TextTable, pooled_table, result_tables, verdict_table
 from lrelu_bench.report.wording import Notes, board_line, escaped, section_title
 
 
@@ -11,10 +11,17 @@ def markdown(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
     """The verdicts, every row's statistics and what a reader must know, ending in a newline."""
     notes = Notes(rows, skipped)
     verdicts = verdict_table(rows, notes)
-    tables = [*([verdicts] if verdicts else []), *result_tables(rows, notes)]
+    first = [one for one in (verdicts, pooled_table(rows)) if one is not None]
+    tables = [*first, *result_tables(rows, notes)]
     cells = dict.fromkeys(f"{section_title(row)}: {board_line(row)}" for row in rows if row.board)
     lines = [f"- {escaped(note)}" for note in [*cells, *notes.lines]]
     return "\n\n".join([*map(table, tables), "\n".join(lines)]) + "\n"
+
+
+def pooled_markdown(rows: Sequence[CompareRow]) -> str:
+    """The table of verdicts over cells alone, ending in a newline; empty where nothing is pooled."""
+    pooled = pooled_table(rows)
+    return "" if pooled is None else f"{table(pooled)}\n"
 
 
 def table(content: TextTable) -> str:

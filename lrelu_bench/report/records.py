@@ -10,7 +10,7 @@ from typing import Any
 from lrelu_bench.csv_cells import printable
 from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import load_board
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import CompareRow, PooledRow, pooled_rows
 from lrelu_bench.report.wording import Notes
 
 JSON_SCHEMA_VERSION = 1
@@ -85,6 +85,34 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any]:
     }
 
 
+def _pooled(one: PooledRow, rows: Sequence[CompareRow]) -> dict[str, Any]:
+    """A verdict over cells; `rows` are the places of its cells' rows in the document's."""
+    found = one.evidence
+    interval = found.images_interval
+    values: dict[str, Any] = {
+        "protocol_label": one.protocol,
+        "activation": one.activation,
+        "baseline": one.baseline,
+        "rows": [index for index, row in enumerate(rows) if row.pooled == one],
+        "cells": found.cells,
+        "cells_above": found.above,
+        "cells_diverged": one.diverged_cells,
+        "n_variant": found.variant_runs,
+        "n_baseline": found.baseline_runs,
+        "verdict": found.word,
+        "verdict_reason": found.reason,
+        "vs_baseline_points": found.estimate.mean,
+        "vs_baseline_half_width_points": found.estimate.half_width,
+        "degrees_of_freedom": found.estimate.degrees,
+        "p_welch": found.estimate.p,
+        "p_holm": found.p_adjusted,
+        "comparisons": found.comparisons,
+        "images_interval_low_points": interval[0] if interval else None,
+        "images_interval_high_points": interval[1] if interval else None,
+    }
+    return {name: _rounded(value) for name, value in values.items()}
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(item) for item in value]
@@ -114,10 +142,13 @@ def _flat(name: str, value: Any) -> Any:
 
 def as_json(rows: Sequence[CompareRow], skipped: Sequence[str]) -> str:
     """All rows with their notes and what was skipped; floats to six digits."""
-    document = {
+    document: dict[str, Any] = {
         "schema_version": JSON_SCHEMA_VERSION,
         "rows": [_plain(row) for row in rows],
         "notes": Notes(rows, skipped).lines,
         "skipped": list(skipped),
     }
+    pools = pooled_rows(rows)
+    if pools:
+        document["over_cells"] = [_pooled(one, rows) for one in pools]
     return json.dumps(document, indent=1) + "\n"

@@ -1,7 +1,7 @@
 """Drawing compare rows: the table for the terminal, and which module draws the other formats."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from textwrap import indent, wrap
 from typing import Literal
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrelu_bench.report import compare
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import CompareRow, PooledRow, pooled_rows
 from lrelu_bench.report.latex import latex
 from lrelu_bench.report.markdown import markdown
 from lrelu_bench.report.records import as_csv, as_json
@@ -26,6 +26,10 @@ from lrelu_bench.report.wording import (
     board_line,
     n_cell,
     plain,
+    pooled_above_cell,
+    pooled_difference_cell,
+    pooled_runs_cell,
+    pooled_verdict_line,
     range_cell,
     sd_cell,
     section_title,
@@ -84,6 +88,7 @@ class CompareTable:
         draw = _Drawing(self.rows, self.notes, options)
         for _, section in groupby(self.rows, key=lambda row: row.section):
             yield from draw.section(list(section))
+        yield from draw.over_cells(pooled_rows(self.rows))
         yield from draw.footnotes()
 
 
@@ -92,24 +97,26 @@ class _Drawing:
 
     def __init__(self, rows: Sequence[CompareRow], notes: "Notes", options: ConsoleOptions) -> None:
         self.notes = notes
-        self.ascii = options.ascii_only
+        self.ascii, self.width = options.ascii_only, options.max_width
         self.versus = f"vs {rows[0].baseline}" if rows and rows[0].baseline else ""
         if len(self.versus) > _LONGEST_BASELINE:
             self.versus = "vs baseline"
-        self.columns = ["n", "Accuracy %", "SD", "Range", "Best epoch", "vs board"]
+        columns = ["n", "Accuracy %", "SD", "Range", "Best epoch", "vs board"]
         if any(row.verdict and row.verdict.difference for row in rows):
-            self.columns.append(self.versus)
+            columns.append(self.versus)
         cells = [self._cells(row) for row in rows]
-        self.widths = {name: max([len(name), *(len(cell[name]) for cell in cells)]) for name in self.columns}
+        self.widths = {name: max([len(name), *(len(cell[name]) for cell in cells)]) for name in columns}
         longest = max([len("Activation"), *(len(row.activation) for row in rows)])
         # A narrow terminal loses whole columns before any number loses a digit.
         for expendable in ("Best epoch", "SD", "Range", "vs board", self.versus):
-            if expendable in self.columns and self._left(options) < min(longest, _NARROWEST_LABEL):
-                self.columns.remove(expendable)
-        self.label_width = max(min(longest, self._left(options)), len("Activation"))
+            if expendable in self.widths and self._left(self.widths.values()) < min(
+                longest, _NARROWEST_LABEL
+            ):
+                del self.widths[expendable]
+        self.label_width = max(min(longest, self._left(self.widths.values())), len("Activation"))
 
-    def _left(self, options: ConsoleOptions) -> int:
-        return options.max_width - _INDENT - sum(self.widths[name] + _GAP for name in self.columns)
+    def _left(self, widths: Iterable[int]) -> int:
+        return self.width - _INDENT - sum(width + _GAP for width in widths)
 
     def _cells(self, row: CompareRow) -> dict[str, str]:
         return {
@@ -127,11 +134,7 @@ class _Drawing:
         yield self.text(section_title(rows[0]), "bold")
         yield self._indented(board_line(rows[0]), "cyan", 2)
         yield Text()
-        header = self._table()
-        header.add_row(" " * _INDENT + "Activation", *self.columns, style="bold")
-        yield header
-        width = _INDENT + self.label_width + sum(self.widths[name] + _GAP for name in self.columns)
-        yield self._indented("─" * (width - 2), "dim", 2)
+        yield from self._header(self.widths, self.label_width)
         for _, group in groupby(rows, key=lambda row: row.setting):
             yield from self._group(list(group))
         yield Text()
@@ -139,7 +142,7 @@ class _Drawing:
     def _group(self, rows: Sequence[CompareRow]) -> Iterator[RenderableType]:
         """Rows that differ in the activation alone, and what the posts claimed of their net."""
         yield self._indented(self.notes.setting(rows[0]), "cyan", 2)
-        table = self._table()
+        table = self._table(self.widths.values(), self.label_width)
         for row in rows:
             table.add_row(*self._drawn(row))
         yield table
@@ -151,9 +154,44 @@ class _Drawing:
     def _verdicts(self, rows: Sequence[CompareRow]) -> Iterator[RenderableType]:
         for row in rows:
             if row.verdict is not None:
-                line = self.text(f"{row.activation}: {verdict_line(row)}", "")
-                line.stylize("bold", len(self.plain(row.activation)) + 2, line.plain.index(" ("))
-                yield Padding(line, (0, 0, 0, _INDENT), expand=False)
+                yield self._verdict(row.activation, row.verdict.word, verdict_line(row))
+
+    def over_cells(self, pools: Sequence[PooledRow]) -> Iterator[RenderableType]:
+        """The verdicts over cells, a group per protocol; nothing where nothing is pooled."""
+        if not pools:
+            return
+        columns = {
+            "Cells": [str(one.evidence.cells) for one in pools],
+            "Runs": [*map(pooled_runs_cell, pools)],
+            self.versus: [self.plain(pooled_difference_cell(one)) for one in pools],
+            "Cells above": [*map(pooled_above_cell, pools)],
+        }
+        widths = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
+        longest = max(len("Activation"), *(len(one.activation) for one in pools))
+        for expendable in ("Runs", "Cells", "Cells above"):
+            if self._left(widths.values()) < min(longest, _NARROWEST_LABEL):
+                del widths[expendable]
+        label = max(min(longest, self._left(widths.values())), len("Activation"))
+        yield self.text("Over cells", "bold")
+        yield Text()
+        yield from self._header(widths, label)
+        for protocol, group in groupby(range(len(pools)), key=lambda index: pools[index].protocol):
+            yield self._indented(protocol, "cyan", 2)
+            table, some = self._table(widths.values(), label), list(group)
+            for index in some:
+                cells = [columns[name][index] for name in widths]
+                table.add_row(self._label(pools[index].activation, label), *cells)
+            yield table
+            for index in some:
+                one = pools[index]
+                yield self._verdict(one.activation, one.evidence.word, pooled_verdict_line(one))
+        yield Text()
+
+    def _verdict(self, activation: str, word: str, sentence: str) -> RenderableType:
+        line = self.text(f"{activation}: {sentence}", "")
+        begin = len(self.plain(activation)) + 2
+        line.stylize("bold", begin, begin + len(word))
+        return Padding(line, (0, 0, 0, _INDENT), expand=False)
 
     def footnotes(self) -> Iterator[RenderableType]:
         """The notes, with what went wrong in red."""
@@ -163,22 +201,31 @@ class _Drawing:
             table.add_row(self.text("·", style), self.text(note, style))
         yield table
 
-    def _table(self) -> Table:
+    def _header(self, widths: Mapping[str, int], label: int) -> Iterator[RenderableType]:
+        header = self._table(widths.values(), label)
+        header.add_row(" " * _INDENT + "Activation", *widths, style="bold")
+        yield header
+        width = _INDENT + label + sum(width + _GAP for width in widths.values())
+        yield self._indented("─" * (width - 2), "dim", 2)
+
+    def _table(self, widths: Iterable[int], label: int) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 0), pad_edge=False)
-        table.add_column(width=_INDENT + self.label_width, overflow="fold")
-        for name in self.columns:
-            table.add_column(width=self.widths[name] + _GAP, justify="right", overflow="fold")
+        table.add_column(width=_INDENT + label, overflow="fold")
+        for width in widths:
+            table.add_column(width=width + _GAP, justify="right", overflow="fold")
         return table
 
     def _drawn(self, row: CompareRow) -> list[RenderableType]:
-        # The name is a place to break at, before an option is cut in two.
-        spaced = self.plain(row.activation).replace("(", "( ")
-        lines = wrap(spaced, self.label_width + 1, subsequent_indent="  ", break_on_hyphens=False)
-        lines = [line.replace("( ", "(") for line in lines]
         cells = self._cells(row)
         styles = {"n": "bold red" if row.diverged else "", "Accuracy %": "bold"}
-        label = Text(indent("\n".join(lines), " " * _INDENT))
-        return [label, *(Text(cells[name], styles.get(name, "")) for name in self.columns)]
+        label = self._label(row.activation, self.label_width)
+        return [label, *(Text(cells[name], styles.get(name, "")) for name in self.widths)]
+
+    def _label(self, activation: str, width: int) -> Text:
+        # The name is a place to break at, before an option is cut in two.
+        spaced = self.plain(activation).replace("(", "( ")
+        lines = wrap(spaced, width + 1, subsequent_indent="  ", break_on_hyphens=False)
+        return Text(indent("\n".join(line.replace("( ", "(") for line in lines), " " * _INDENT))
 
     def _indented(self, text: str, style: str, columns: int) -> RenderableType:
         return Padding(self.text(text, style), (0, 0, 0, columns), expand=False)

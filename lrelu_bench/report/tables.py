@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrelu_bench.leaderboard import DATASETS
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import CompareRow, pooled_rows
 from lrelu_bench.report.wording import (
     NOTHING,
     Notes,
@@ -16,6 +16,11 @@ from lrelu_bench.report.wording import (
     data_cell,
     evidence_cell,
     n_cell,
+    pooled_above_cell,
+    pooled_difference_cell,
+    pooled_images_cell,
+    pooled_runs_cell,
+    pooled_verdict_cell,
     range_cell,
     sd_cell,
 )
@@ -76,6 +81,32 @@ def verdict_table(rows: Sequence[CompareRow], notes: Notes) -> TextTable | None:
                 evidence_cell(row),
             )
             for row in judged
+        ),
+    )
+
+
+def pooled_table(rows: Sequence[CompareRow]) -> TextTable | None:
+    """The verdicts over cells; None where nothing is pooled."""
+    pools = pooled_rows(rows)
+    if not pools:
+        return None
+    versus = f"vs {pools[0].baseline}"
+    numeric = ("Cells", "Runs", versus, "Cells above")
+    return TextTable(
+        ("Protocol", "Activation", *numeric, "Verdict over cells", "Over images and seeds"),
+        frozenset(numeric),
+        tuple(
+            (
+                one.protocol,
+                one.activation,
+                str(one.evidence.cells),
+                pooled_runs_cell(one),
+                pooled_difference_cell(one),
+                pooled_above_cell(one),
+                pooled_verdict_cell(one),
+                pooled_images_cell(one),
+            )
+            for one in pools
         ),
     )
 

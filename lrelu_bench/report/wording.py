@@ -8,7 +8,7 @@ from lrelu_bench.evidence.summaries import binomial_error
 from lrelu_bench.evidence.verdicts import Verdict
 from lrelu_bench.leaderboard import BOARD_VARIABLE, NOT_STATED, POSTS_DAY, BoardRow, load_board
 from lrelu_bench.printable import visible
-from lrelu_bench.report.compare import CompareRow, DivergedRun
+from lrelu_bench.report.compare import CompareRow, DivergedRun, PooledRow, pooled_rows
 
 NOTHING = "–"
 _ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "─": "-", "→": "->"})
@@ -58,6 +58,7 @@ class Notes:
         if any(row.diverged for row in self.rows):
             yield from map(_diverged, (row for row in self.rows if row.diverged))
         yield from self._of_verdicts()
+        yield from self._of_pools()
         if any(row.board for row in self.rows):
             yield (
                 "vs board: our mean less the board's row, in points, and how many of our runs end above it "
@@ -107,6 +108,20 @@ class Notes:
                 "Over images and seeds: 95 % interval for other validation images of this kind, too, by a "
                 "paired bootstrap; Welch's is for these images."
             )
+
+    def _of_pools(self) -> Iterator[str]:
+        pools = pooled_rows(self.rows)
+        if not pools:
+            return
+        yield (
+            f"Over cells: the mean of the cells' differences from {pools[0].baseline}, each cell weighing "
+            "the same, ± half width of its 95 % t interval (Welch-Satterthwaite). The verdict is of that "
+            "average and says nothing of any one cell."
+        )
+        yield (
+            f"Over cells, p is after Holm's correction over {counted(len(pools), 'pool')} of cells, a family "
+            "of their own; runs are counted in every cell that they serve; custom protocols are not pooled."
+        )
 
     def _data(self) -> Iterator[str]:
         errors: dict[tuple[str, int], list[float]] = {}
@@ -260,6 +275,43 @@ def _beside(verdict: Verdict, baseline: str | None) -> Iterator[str]:
     if verdict.images_interval is not None:
         low, high = verdict.images_interval
         yield f"over images and seeds {signed(low)} to {signed(high)}"
+
+
+def pooled_runs_cell(one: PooledRow) -> str:
+    """The activation's own runs and the baseline's: `35 + 35`."""
+    return f"{one.evidence.variant_runs} + {one.evidence.baseline_runs}"
+
+
+def pooled_difference_cell(one: PooledRow) -> str:
+    """Percentage points against the baseline, over cells: `+1.2 ± 0.9`."""
+    found = one.evidence.estimate
+    return f"{signed(found.mean)} ± {found.half_width:.1f}"
+
+
+def pooled_above_cell(one: PooledRow) -> str:
+    """How many cells' means are above the baseline's: `7 of 7`."""
+    return f"{one.evidence.above} of {one.evidence.cells}"
+
+
+def pooled_verdict_cell(one: PooledRow) -> str:
+    """`better (p = 0.004)`, and what is left out of it."""
+    word = f"{one.evidence.word} ({one.evidence.reason})"
+    if not one.diverged_cells:
+        return word
+    return f"{word}; {counted(one.diverged_cells, 'cell')} with diverged runs left out"
+
+
+def pooled_verdict_line(one: PooledRow) -> str:
+    """The verdict over cells with the interval over images and seeds."""
+    beside = pooled_images_cell(one)
+    verdict = pooled_verdict_cell(one)
+    return verdict if beside == NOTHING else f"{verdict}; over images and seeds {beside}"
+
+
+def pooled_images_cell(one: PooledRow) -> str:
+    """The interval over images and seeds: `+0.2 to +2.1`."""
+    interval = one.evidence.images_interval
+    return NOTHING if interval is None else f"{signed(interval[0])} to {signed(interval[1])}"
 
 
 def p_value(p: float) -> str:

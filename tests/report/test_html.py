@@ -13,9 +13,18 @@ from page_runs import page_of, save_example, save_whole
 from run_results import LEARNED, ONE, V2, as_rows, run, save, seeds
 from run_telemetry import telemetry
 
+from lrelu_bench.report.compare import pooled_rows
 from lrelu_bench.report.html.page import GENERATOR, headline, page, tally
-from lrelu_bench.report.wording import Notes, accuracy_cell, baseline_difference_cell, signed
+from lrelu_bench.report.wording import (
+    Notes,
+    accuracy_cell,
+    baseline_difference_cell,
+    pooled_difference_cell,
+    pooled_images_cell,
+    signed,
+)
 
+LONG_NAME = "learned_relu(layer, leak=0.1, leak in [0, 0.5], sub in [0, 1], learn=leak+sub)"
 VOID = {"meta", "link", "input", "br", "wbr", "hr", "img"}
 
 
@@ -72,7 +81,8 @@ def pictures(text):
 
 def test_the_table_says_what_the_rows_say(example):
     text, rows = example
-    lines = Tree(text).cells[2 : 2 + len(rows)]
+    begin = 2 + 1 + len(pooled_rows(rows))
+    lines = Tree(text).cells[begin : begin + len(rows)]
     assert [line[0] for line in lines] == [row.activation for row in rows]
     for line, row in zip(lines, rows, strict=True):
         assert (line[2], line[5], line[6]) == (row.arch, accuracy_cell(row), baseline_difference_cell(row))
@@ -93,8 +103,30 @@ def test_the_answer_comes_first_in_words(example):
     assert "6 rows held against relu: 2 better, 2 worse, 2 no detectable difference." in words
     assert "One run (n=1) is never called a finding." in words
     first_table = text.index("<table")
-    assert text.index("<h1>") < text.index('<table class="verdicts"') == first_table
-    assert first_table < text.index("<svg")
+    assert text.index("<h1>") < text.index('<table class="over-cells"') == first_table
+    assert first_table < text.index('<table class="verdicts"') < text.index("<svg")
+
+
+def test_the_table_over_cells_says_what_the_pools_say(example):
+    text, rows = example
+    lines = Tree(text).cells[2:4]
+    assert [(one.activation, one.evidence.word) for one in pooled_rows(rows)] == [
+        ("learned_relu", "better"),
+        (LONG_NAME, "no detectable difference"),
+    ]
+    for line, one in zip(lines, pooled_rows(rows), strict=True):
+        assert line[:4] == [one.activation, "leaderboard-2019", "2", "10 + 10"]
+        assert line[4:6] == [pooled_difference_cell(one), "2 of 2"]
+        assert one.evidence.word in line[6]
+        assert one.evidence.reason in line[6]
+        assert line[7] == pooled_images_cell(one)
+        assert " to " in line[7]
+
+
+def test_one_cell_has_no_table_over_cells(tmp_path):
+    for result in [*seeds(0.54, 0.55, 0.56), *seeds(0.58, 0.59, 0.6, activation=LEARNED, experiment="own")]:
+        save(tmp_path, result)
+    assert "Over cells" not in page_of(tmp_path)[0]
 
 
 def test_headlines_of_few_runs():

@@ -22,6 +22,8 @@ from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.html.figures import Cells, Figure, Panels
 from lrelu_bench.report.html.files import RunFiles
 from lrelu_bench.report.html.inside import trajectories
+from lrelu_bench.report.html.looks import LOOKS
+from lrelu_bench.report.html.over_cells import pool_views
 from lrelu_bench.report.html.runs import RowRuns, anchors, row_runs
 from lrelu_bench.report.wording import (
     NOTHING,
@@ -38,16 +40,6 @@ from lrelu_bench.report.wording import (
 
 GENERATOR = '<meta name="generator" content="lrelu-bench '
 """In the head of every page that this package wrote: how it knows its own."""
-
-LOOKS = {
-    "better": ("better", "▲"),
-    "worse": ("worse", "▼"),
-    "no detectable difference": ("none", "≈"),
-    "too few runs": ("few", "…"),
-    "not comparable": ("apart", "≠"),
-    "baseline": ("base", "◆"),
-}
-"""Per verdict word, in the order to sort by: the CSS's name for it and a sign beside the colour."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +208,7 @@ def _drawn(
         "size": f"{total:,} run{'s' * (total != 1)} in {len(rows):,} row{'s' * (len(rows) != 1)}.",
         "baseline": rows[0].baseline or "baseline",
         "table": table,
+        "pools": pool_views(rows),
         "data_names": list(dict.fromkeys(line.data for line in table)),
         "words": [(word, *LOOKS[word], words[word]) for word in LOOKS if words[word]],
         "cells": cells,
