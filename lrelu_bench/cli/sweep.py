@@ -14,6 +14,7 @@ from lrelu_bench.stopping import CHECKPOINT_MINUTES
 
 if TYPE_CHECKING:
     from lrelu_bench.sweep.engines.base import Engine
+    from lrelu_bench.sweep.estimate import Target
 
 
 class EngineName(StrEnum):
@@ -85,7 +86,7 @@ def sweep(
     from lrelu_bench.sweep.session import Policy, prepare, run_sweep, state_of
 
     planned, console = load_plan(sweep_path(file)), SteadyConsole()
-    estimates = estimate.of_plan(planned, output, estimate.this_cpu() if device is Device.CPU else None)
+    estimates = estimate.of_plan(planned, output, _target(engine, device))
     if dry_run:
         from lrelu_bench.report.sweep_plan import render_plan
 
@@ -123,6 +124,26 @@ def sweep(
     run_sweep(
         done, left, start, Policy(retries, fail_fast), console, estimate.seconds_by_experiment(estimates)
     )
+
+
+def _target(engine: EngineName, device: Device) -> "Target":
+    """What the units' hours are estimated for."""
+    from lrelu_bench.sweep import this_machine
+    from lrelu_bench.sweep.estimate import Target
+
+    elsewhere = f"what --engine {engine.value} trains on is not known here: estimated for"
+    if device is Device.CPU:
+        here = engine is EngineName.LOCAL
+        of = "estimated for the CPU of this machine" if here else f"{elsewhere} a CPU like this machine's"
+        return this_machine.cpu(of)
+    if engine is EngineName.LOCAL and device is Device.AUTO:
+        return this_machine.target()
+    likeliest = "what most finished runs were on, else for a GPU with recorded speeds"
+    if engine is EngineName.LOCAL:
+        gpu = this_machine.gpu()
+        why = "estimated for the GPU of this machine" if gpu else f"no GPU here: estimated for {likeliest}"
+        return Target(gpu, why=why)
+    return Target(why=f"{elsewhere} {likeliest}")
 
 
 def _require_engine(option: str, given: bool, engine: EngineName, *meant: EngineName) -> None:

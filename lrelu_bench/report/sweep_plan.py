@@ -66,6 +66,8 @@ class _PlanTable:
         yield from draw.table()
         yield Text()
         yield draw.wrapped(self._total(rows), "bold")
+        if self.estimates.why:
+            yield draw.wrapped(self.estimates.why)
         for number, basis in enumerate(draw.bases, 1):
             yield draw.note(f"({number})", basis)
         yield draw.note("·", _HOW)
@@ -88,7 +90,9 @@ class _PlanTable:
     def _total(self, rows: Sequence[_Row]) -> str:
         known = [row for row in rows if row.estimate.hours is not None]
         if not known:
-            return "estimated: unknown"
+            device = self.estimates.device
+            on, there = (f" on one {device}", " there") if device else ("", "")
+            return f"estimated: unknown{on}, until a first run has finished{there}"
         what = "GPU-hours" if self.estimates.gpu else "hours"
         whole = sum(row.hours(len(row.cell.seeds)) or 0.0 for row in known)
         left = sum(row.hours(row.left) or 0.0 for row in known)
@@ -100,8 +104,8 @@ class _PlanTable:
 
 _HOW = (
     "An estimate is a run's training images, and its validation images at a third, by the speed named; what "
-    "its process takes to begin is not in it. Runs at once share their hours. A run that is begun counts as "
-    "a whole one to come."
+    "its process takes to begin is not in it. Runs that share a device at once take longer each, and all "
+    "together no longer than one after another. A run that is begun counts as a whole one to come."
 )
 
 
