@@ -195,12 +195,33 @@ def _time(hours: float | None) -> str:
     return spell(3600 * hours) if 3600 * hours >= 1 else "< 1 s"
 
 
+def cell_labels(plan: SweepPlan) -> dict[str, str]:
+    """What each cell is called beside the others, by its results folder's name: its values on axes that vary.
+
+    A cell that would share its name has none.
+    """
+    names = list(plan.cells[0].where)
+    varied = [
+        name for name in names if any(cell.where[name] != plan.cells[0].where[name] for cell in plan.cells)
+    ]
+    found = {
+        cell.experiment.slug: _in_words({name: cell.where[name] for name in varied}) or _label(cell)
+        for cell in plan.cells
+    }
+    counts = Counter(found.values())
+    return {slug: label for slug, label in found.items() if counts[label] == 1}
+
+
 def _heading(cell: Cell) -> str:
-    """The values on all axes but the last; a number tells nothing without its axis."""
-    outer = list(cell.where.items())[:-1]
+    """The values on all axes but the last."""
+    return _in_words(dict(list(cell.where.items())[:-1]))
+
+
+def _in_words(where: Mapping[str, Any]) -> str:
+    """Values on axes; a number tells nothing without its axis."""
     return ", ".join(
         _value(name, value) if isinstance(value, str | dict) else f"{name} {_value(name, value)}"
-        for name, value in outer
+        for name, value in where.items()
     )
 
 

@@ -15,13 +15,24 @@ _BF16_UNITS = frozenset(("avx512_bf16", "amx_tile"))
 
 def target() -> Target:
     """What units that choose their device themselves train on here."""
+    if _for_amd():
+        return Target(why="torch for AMD GPUs is installed here, whose driver is not asked")
+    none = without_gpu()
+    return cpu(f"{none}: estimated for the CPU") if none else Target(gpu(), why="estimated for the GPU here")
+
+
+def without_gpu() -> str | None:
+    """Why nothing can train on a GPU here; None where something can, or that is not known."""
+    if _for_amd():
+        return None
     if gpu() is None:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        none = "no GPU here" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} shows no GPU"
-        return cpu(f"{none}: estimated for the CPU")
-    if environment.torch_cuda() is None:
-        return cpu("the torch installed here is a build without CUDA: estimated for the CPU")
-    return Target(gpu(), why="estimated for the GPU of this machine")
+        return "no GPU here" if hidden is None else f"CUDA_VISIBLE_DEVICES={hidden!r} shows no GPU"
+    return None if environment.torch_cuda() else "the torch installed here is a build without CUDA"
+
+
+def _for_amd() -> bool:
+    return "+rocm" in environment.package_versions()["torch"]
 
 
 def cpu(why: str) -> Target:

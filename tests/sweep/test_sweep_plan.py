@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lrelu_bench import environment
-from lrelu_bench.report.sweep_plan import render_plan
+from lrelu_bench.report.sweep_plan import cell_labels, render_plan
 from lrelu_bench.sweep import estimate as estimating
 from lrelu_bench.sweep import this_machine
 from lrelu_bench.sweep.estimate import Estimates, Speed, Speeds, Target, estimate
@@ -106,6 +106,22 @@ def test_a_terminal_that_knows_ascii_alone(planned: SweepPlan) -> None:
     assert "unknown" in file.read()
 
 
+def test_cells_are_called_by_what_varies(planned: SweepPlan, tmp_path: Path) -> None:
+    labels = cell_labels(planned)
+    assert list(labels.values())[:3] == [
+        "leaderboard-2019, size 128, xresnet18, relu",
+        "leaderboard-2019, size 128, xresnet18, learned_relu",
+        "leaderboard-2019, size 128, xresnet18, "
+        "learned_relu(layer, leak in [0, 0.5], maxv in [5, 100], sub in [0, 1])",
+    ]
+    assert len(labels) == len(set(labels.values())) == len(planned.cells)
+    path = tmp_path / "one.yaml"
+    path.write_text("base: woof128\naxes: {size: [128], activation: [relu, prelu]}\n")
+    assert list(cell_labels(load_plan(path)).values()) == ["relu", "prelu"]
+    path.write_text("base: woof128\n")
+    assert list(cell_labels(load_plan(path)).values()) == ["learned_relu_v3"]
+
+
 def test_markup_in_a_users_words_is_shown_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "[red]x.yaml"
     path.write_text("base: woof128\naxes: {activation: [relu]}\n")
@@ -136,8 +152,8 @@ LIKELIEST = "what most finished runs were on, else for a GPU with recorded speed
     ("gpu", "options", "device", "why"),
     [
         (None, (), "a CPU, 3 cores", "no GPU here: estimated for the CPU"),
-        (GPU, (), GPU, "estimated for the GPU of this machine"),
-        (GPU, ("--device", "cuda"), GPU, "estimated for the GPU of this machine"),
+        (GPU, (), GPU, "estimated for the GPU here"),
+        (GPU, ("--device", "cuda"), GPU, "estimated for the GPU here"),
         (None, ("--device", "cuda"), GPU, f"no GPU here: estimated for {LIKELIEST}"),
         (GPU, ("--device", "cpu"), "a CPU, 3 cores", "estimated for the CPU of this machine"),
         (
@@ -167,6 +183,32 @@ def test_the_command_reckons_for_what_will_train(call, monkeypatch, gpu, options
         "a CPU, 3 cores": "estimated: unknown on one a CPU, 3 cores, until a first run has finished there",
     }
     assert f"\n{total[device]}\n{why}\n" in out
+
+
+def test_units_that_would_all_fail_are_not_begun(call, monkeypatch) -> None:
+    monkeypatch.setattr(this_machine, "gpu", lambda: None)
+    assert call("sweep", "smoke", "--device", "cuda") == (
+        2,
+        "",
+        "error: --device cuda: no GPU here; give --device auto or cpu\n",
+    )
+
+
+def test_torch_for_amd_is_not_judged_by_cudas_driver(call, monkeypatch) -> None:
+    monkeypatch.setattr(this_machine, "gpu", lambda: None)
+    monkeypatch.setattr(environment, "package_versions", lambda: {"torch": "2.11.0+rocm7.0"})
+    assert this_machine.without_gpu() is None
+    assert "\ntorch for AMD GPUs is installed here, whose driver is not asked\n" in call(*DRY)[1]
+
+
+def test_results_belong_in_a_folder(call) -> None:
+    Path("taken").write_text("")
+    for more in ((), ("--dry-run",)):
+        assert call("sweep", "smoke", "--output", "taken", *more) == (
+            2,
+            "",
+            "error: --output taken: is no folder; give one, or a name that is not taken\n",
+        )
 
 
 def test_a_gpu_that_torch_cannot_use_counts_for_nothing(call, monkeypatch) -> None:
