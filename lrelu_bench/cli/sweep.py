@@ -14,6 +14,7 @@ from lrelu_bench.stopping import CHECKPOINT_MINUTES
 
 if TYPE_CHECKING:
     from lrelu_bench.sweep.engines.base import Engine
+    from lrelu_bench.sweep.estimate import Target
 
 
 class EngineName(StrEnum):
@@ -79,16 +80,18 @@ def sweep(
     _require_engine("--slurm", bool(slurm), engine, EngineName.SLURM)
     _require_engine("--print-as", print_as is not PrintAs.SH, engine, EngineName.PRINT)
     from lrelu_bench.report.progress import SteadyConsole
+    from lrelu_bench.report.sweep_plan import cell_labels, render_plan
     from lrelu_bench.shipped import sweep_path
     from lrelu_bench.sweep import estimate
     from lrelu_bench.sweep.planner import load_plan
     from lrelu_bench.sweep.session import Policy, prepare, run_sweep, state_of
+    from lrelu_bench.sweep.this_machine import without_gpu
 
+    if output.exists() and not output.is_dir():
+        raise BenchError(f"--output {output}: is no folder; give one, or a name that is not taken")
     planned, console = load_plan(sweep_path(file)), SteadyConsole()
-    estimates = estimate.of_plan(planned, output, estimate.this_cpu() if device is Device.CPU else None)
+    estimates = estimate.of_plan(planned, output, _target(engine, device))
     if dry_run:
-        from lrelu_bench.report.sweep_plan import render_plan
-
         states = {
             (unit.experiment.slug, unit.seed): state_of(unit.experiment, unit.seed, output)
             for unit in planned.units
@@ -118,11 +121,29 @@ def sweep(
             return SlurmEngine(output, 0 if device is Device.CPU else gpus_per_run, _parameters(slurm or []))
         from lrelu_bench.sweep.engines.local import LocalEngine
 
+        if device is Device.CUDA and (none := without_gpu()):
+            raise BenchError(f"--device cuda: {none}; give --device auto or cpu")
         return LocalEngine(jobs, device.value)
 
-    run_sweep(
-        done, left, start, Policy(retries, fail_fast), console, estimate.seconds_by_experiment(estimates)
-    )
+    expected = estimate.seconds_by_experiment(estimates)
+    run_sweep(done, left, start, Policy(retries, fail_fast), console, expected, cell_labels(planned))
+
+
+def _target(engine: EngineName, device: Device) -> "Target":
+    """What the units' hours are estimated for."""
+    from lrelu_bench.sweep import this_machine
+    from lrelu_bench.sweep.estimate import Target
+
+    elsewhere = f"what --engine {engine.value} trains on is not known here: estimated for"
+    if device is Device.CPU:
+        here = engine is EngineName.LOCAL
+        of = "estimated for the CPU of this machine" if here else f"{elsewhere} a CPU like this machine's"
+        return this_machine.cpu(of)
+    none = this_machine.without_gpu()
+    if engine is EngineName.LOCAL and (device is Device.AUTO or none is None):
+        return this_machine.target()
+    where = f"{none}: estimated for" if engine is EngineName.LOCAL else elsewhere
+    return Target(why=f"{where} what most finished runs were on, else for a GPU with recorded speeds")
 
 
 def _require_engine(option: str, given: bool, engine: EngineName, *meant: EngineName) -> None:

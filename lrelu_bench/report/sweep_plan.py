@@ -66,6 +66,8 @@ class _PlanTable:
         yield from draw.table()
         yield Text()
         yield draw.wrapped(self._total(rows), "bold")
+        if self.estimates.why:
+            yield draw.wrapped(self.estimates.why)
         for number, basis in enumerate(draw.bases, 1):
             yield draw.note(f"({number})", basis)
         yield draw.note("·", _HOW)
@@ -88,7 +90,9 @@ class _PlanTable:
     def _total(self, rows: Sequence[_Row]) -> str:
         known = [row for row in rows if row.estimate.hours is not None]
         if not known:
-            return "estimated: unknown"
+            device = self.estimates.device
+            on, there = (f" on one {device}", " there") if device else ("", "")
+            return f"estimated: unknown{on}, until a first run has finished{there}"
         what = "GPU-hours" if self.estimates.gpu else "hours"
         whole = sum(row.hours(len(row.cell.seeds)) or 0.0 for row in known)
         left = sum(row.hours(row.left) or 0.0 for row in known)
@@ -100,8 +104,8 @@ class _PlanTable:
 
 _HOW = (
     "An estimate is a run's training images, and its validation images at a third, by the speed named; what "
-    "its process takes to begin is not in it. Runs at once share their hours. A run that is begun counts as "
-    "a whole one to come."
+    "its process takes to begin is not in it. Runs that share a device at once take longer each, and all "
+    "together no longer than one after another. A run that is begun counts as a whole one to come."
 )
 
 
@@ -191,12 +195,33 @@ def _time(hours: float | None) -> str:
     return spell(3600 * hours) if 3600 * hours >= 1 else "< 1 s"
 
 
+def cell_labels(plan: SweepPlan) -> dict[str, str]:
+    """What each cell is called beside the others, by its results folder's name: its values on axes that vary.
+
+    A cell that would share its name has none.
+    """
+    names = list(plan.cells[0].where)
+    varied = [
+        name for name in names if any(cell.where[name] != plan.cells[0].where[name] for cell in plan.cells)
+    ]
+    found = {
+        cell.experiment.slug: _in_words({name: cell.where[name] for name in varied}) or _label(cell)
+        for cell in plan.cells
+    }
+    counts = Counter(found.values())
+    return {slug: label for slug, label in found.items() if counts[label] == 1}
+
+
 def _heading(cell: Cell) -> str:
-    """The values on all axes but the last; a number tells nothing without its axis."""
-    outer = list(cell.where.items())[:-1]
+    """The values on all axes but the last."""
+    return _in_words(dict(list(cell.where.items())[:-1]))
+
+
+def _in_words(where: Mapping[str, Any]) -> str:
+    """Values on axes; a number tells nothing without its axis."""
     return ", ".join(
         _value(name, value) if isinstance(value, str | dict) else f"{name} {_value(name, value)}"
-        for name, value in outer
+        for name, value in where.items()
     )
 
 

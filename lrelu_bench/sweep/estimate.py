@@ -4,6 +4,10 @@ A run's images are its training images in every epoch, and its validation images
 forward alone is a third of forward and backward. (Recorded runs validate 2 to 4 times as fast as they train.)
 Hours are those images by the speed; only where runs of the very same experiment are finished, their time
 counts instead. What a process takes to begin, seconds as a rule, is in neither.
+
+Hours and speeds are those of a whole device. What a run on the CPU does not say is how many others ran
+beside it; that is read from when they ran. Of speeds that fit equally the fastest counts: whatever else the
+machine was doing has slowed the others, and nothing makes a device faster than it is.
 """
 
 import csv
@@ -11,6 +15,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib import resources
 from math import log2
 from pathlib import Path
@@ -22,6 +27,7 @@ from lrelu_bench.config import Experiment
 from lrelu_bench.data.datasets import expected_counts
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import RunResult, load_result
+from lrelu_bench.run_folder import RunFolder
 from lrelu_bench.sweep.planner import SweepPlan
 
 VALIDATION_SHARE = 1 / 3
@@ -63,8 +69,8 @@ class Speeds:
     """All that is known: speeds that differ in more than their source, and what whole runs took."""
 
     known: tuple[Speed, ...]
-    run_hours: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
-    """Of the user's own complete runs, by config digest and device: hours of the device."""
+    run_hours: Mapping[tuple[str, str, str], Sequence[float]] = field(default_factory=dict)
+    """Of the user's own complete runs, by config digest, device and precision: hours of the device."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,18 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a plan is estimated for."""
+
+    device: str | None = None
+    """Its name among the speeds; None for the likeliest."""
+    precision: str | None = None
+    """What `precision: auto` is there; None where that is not known."""
+    why: str = ""
+    """In words, for the reader of the plan."""
+
+
+@dataclass(frozen=True)
 class Estimates:
     """What one run of each cell of a plan takes, all on the same device."""
 
@@ -86,6 +104,8 @@ class Estimates:
     gpu: bool
     by_experiment: Mapping[str, Estimate]
     """By the results folder's name."""
+    why: str = ""
+    """Why it is this device, in words."""
 
 
 def this_cpu() -> str:
@@ -98,10 +118,10 @@ def _cpu(name: str, cores: int) -> str:
     return f"{name}, {cores} core{'s' * (cores != 1)}"
 
 
-def of_plan(plan: SweepPlan, output: Path, device: str | None = None) -> Estimates:
+def of_plan(plan: SweepPlan, output: Path, target: Target = Target()) -> Estimates:
     """What the plan's runs take, by the finished runs in `output` and by the package's own record."""
     own = measured_speeds(output)
-    return estimate(plan, replace(own, known=(*own.known, *recorded_speeds())), device)
+    return estimate(plan, replace(own, known=(*own.known, *recorded_speeds())), target)
 
 
 def seconds_by_experiment(estimates: Estimates) -> dict[str, float]:
@@ -134,44 +154,95 @@ def recorded_speeds() -> tuple[Speed, ...]:
 
 def measured_speeds(output: Path) -> Speeds:
     """What the finished runs in a results folder tell; one that cannot be read counts for nothing."""
-    alike: dict[Speed, list[float]] = defaultdict(list)
-    hours: dict[tuple[str, str], list[float]] = defaultdict(list)
+    found = []
     for path in sorted(output.glob("*/seed-*/result.json")):
         try:
             result = load_result(path.parent)
         except BenchError:
             continue
-        if result.status == "running" or not result.images_per_second:
-            continue
-        speed = _measured(result, _environment(path.parent), str(output))
+        if result.status != "running" and result.images_per_second:
+            found.append(_Finished.of(path.parent, result))
+    alike: dict[Speed, list[float]] = defaultdict(list)
+    hours: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for run in found:
+        speed = run.speed(found, str(output))
         alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
-        if result.status == "complete":
-            hours[result.config_digest, speed.device].append(result.wall_seconds / 3600 / speed.runs_at_once)
+        if run.result.status == "complete":
+            whole = run.result.wall_seconds / 3600 / speed.runs_at_once
+            hours[run.result.config_digest, speed.device, speed.precision].append(whole)
     known = (replace(one, images_per_second=median(all_), runs=len(all_)) for one, all_ in alike.items())
     return Speeds(tuple(known), hours)
 
 
-def _measured(result: RunResult, told: Mapping[str, Any], source: str) -> Speed:
-    """A run's speed, by its result and what its environment tells."""
-    at_once, gpu = _count(told.get("runs_at_once")), told.get("gpu") is not None
-    return Speed(
-        arch=result.arch,
-        size=result.size,
-        activation=result.activation_name,
-        batch_size=result.batch_size,
-        precision=result.precision,
-        device=result.device if gpu else _cpu(result.device, _count(told.get("cores"))),
-        gpu=gpu,
-        images_per_second=(result.images_per_second or 0.0) * at_once,
-        runs_at_once=at_once,
-        source=source,
-        brief=result.train_images * result.epochs_done < LEAST_IMAGES,
-    )
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run, and where and when it ran."""
+
+    result: RunResult
+    gpu: bool
+    cores: int
+    told_at_once: int
+    """How many runs its own process trained at once."""
+    host: str
+    """Empty where that is not known."""
+    span: tuple[float, float] | None
+    """On the CPU: begin and end, in seconds since 1970; None where it was interrupted between them."""
+
+    @classmethod
+    def of(cls, folder: Path, result: RunResult) -> "_Finished":
+        told = _json(folder / "environment.json")
+        gpu = told.get("gpu") is not None
+        span = None if gpu or result.resumed else _span(result)
+        # Who trained there last; the file stays.
+        host = str(_json(RunFolder(folder).lock).get("host", ""))
+        return cls(result, gpu, _count(told.get("cores")), _count(told.get("runs_at_once")), host, span)
+
+    @property
+    def device(self) -> str:
+        return self.result.device if self.gpu else _cpu(self.result.device, self.cores)
+
+    def speed(self, others: Iterable["_Finished"], source: str) -> Speed:
+        """How fast the whole device was, with all that shared it."""
+        result, at_once = self.result, max(self.told_at_once, self._shared(others))
+        return Speed(
+            arch=result.arch,
+            size=result.size,
+            activation=result.activation_name,
+            batch_size=result.batch_size,
+            precision=result.precision,
+            device=self.device,
+            gpu=self.gpu,
+            images_per_second=(result.images_per_second or 0.0) * at_once,
+            runs_at_once=at_once,
+            source=source,
+            brief=result.train_images * result.epochs_done < LEAST_IMAGES,
+        )
+
+    def _shared(self, others: Iterable["_Finished"]) -> int:
+        """How many runs, this one included, were on this CPU while it ran, on average."""
+        if self.span is None:
+            return 1
+        begin, end = self.span
+        beside = sum(
+            max(0.0, min(end, one.span[1]) - max(begin, one.span[0]))
+            for one in others
+            if one is not self and one.span is not None and (one.device, one.host) == (self.device, self.host)
+        )
+        return round(1 + beside / (end - begin))
 
 
-def _environment(folder: Path) -> dict[str, Any]:
+def _span(result: RunResult) -> tuple[float, float] | None:
     try:
-        told = json.loads((folder / "environment.json").read_text())
+        end = datetime.fromisoformat(result.finished or "").timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return (end - result.wall_seconds, end) if result.wall_seconds > 0 else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a file tells; nothing where it cannot be read."""
+    try:
+        told = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -181,22 +252,30 @@ def _count(value: Any) -> int:
     return value if type(value) is int and value > 0 else 1
 
 
-def estimate(plan: SweepPlan, speeds: Speeds, device: str | None = None) -> Estimates:
-    """What the runs of a plan take on one device: `device`, or the likeliest where it is left out.
+def estimate(plan: SweepPlan, speeds: Speeds, target: Target = Target()) -> Estimates:
+    """What the runs of a plan take on one device: the target's, or the likeliest where it names none.
 
     The likeliest is what most of the user's own runs were on, else the first recorded GPU.
     """
-    chosen = device or _likeliest(speeds.known)
+    chosen = target.device or _likeliest(speeds.known)
     of_device = [speed for speed in speeds.known if speed.device == chosen]
     found = {}
     for cell in plan.cells:
-        own = speeds.run_hours.get((cell.experiment.digest, chosen or ""), ())
+        wanted = _precisions(cell.experiment, target)
+        keys = ((cell.experiment.digest, chosen or "", precision) for precision in wanted)
+        own = [hours for key in keys for hours in speeds.run_hours.get(key, ())]
         found[cell.experiment.slug] = (
             Estimate(median(own), f"{_of_runs(len(own))} of this very cell")
             if own
-            else _estimate(cell.experiment, of_device, chosen)
+            else _estimate(cell.experiment, of_device, chosen, wanted)
         )
-    return Estimates(chosen, any(speed.gpu for speed in of_device), found)
+    return Estimates(chosen, any(speed.gpu for speed in of_device), found, target.why)
+
+
+def _precisions(experiment: Experiment, target: Target) -> tuple[str, ...]:
+    """What the experiment may be computed in: two CPUs of one name may differ in their units for bf16."""
+    chosen = target.precision if experiment.precision == "auto" else experiment.precision
+    return (chosen,) if chosen else _PRECISIONS
 
 
 def _likeliest(known: Iterable[Speed]) -> str | None:
@@ -210,22 +289,23 @@ def _likeliest(known: Iterable[Speed]) -> str | None:
     return max(sorted(own), key=lambda name: own[name]) if own else recorded
 
 
-def _estimate(experiment: Experiment, speeds: Sequence[Speed], device: str | None) -> Estimate:
+def _estimate(
+    experiment: Experiment, speeds: Sequence[Speed], device: str | None, precisions: Sequence[str]
+) -> Estimate:
     fit = [
-        one
-        for one in speeds
-        if one.arch == experiment.arch and not one.brief and experiment.precision in ("auto", one.precision)
+        one for one in speeds if one.arch == experiment.arch and not one.brief and one.precision in precisions
     ]
     if not fit:
-        precision = "" if experiment.precision == "auto" else f" in {experiment.precision}"
+        precision = f" in {precisions[0]}" if len(precisions) == 1 else ""
         where = f" on {device}" if device else ""
         return Estimate(None, f"no speed is known of {experiment.arch}{precision}{where}")
     batch = experiment.effective_recipe.batch_size
     least = min(_distance(one, experiment, batch) for one in fit)
     nearest = [one for one in fit if _distance(one, experiment, batch) == least]
+    fastest = max(nearest, key=lambda one: one.images_per_second)
     # A net's work goes by its pixels.
-    speed = median(one.images_per_second for one in nearest) * (nearest[0].size / experiment.size) ** 2
-    return Estimate(images(experiment) / speed / 3600, _basis(nearest, experiment, batch))
+    speed = fastest.images_per_second * (fastest.size / experiment.size) ** 2
+    return Estimate(images(experiment) / speed / 3600, _basis(fastest, len(nearest), experiment, batch))
 
 
 def images(experiment: Experiment) -> float:
@@ -242,22 +322,20 @@ def _distance(speed: Speed, experiment: Experiment, batch: int) -> tuple[float, 
         _PRECISIONS.index(speed.precision) if speed.precision in _PRECISIONS else len(_PRECISIONS),
         speed.activation != experiment.activation.name,
         abs(log2(speed.batch_size / batch)),
-        speed.runs_at_once,
     )
 
 
-def _basis(nearest: Sequence[Speed], experiment: Experiment, batch: int) -> str:
-    speed = nearest[0]
+def _basis(speed: Speed, of: int, experiment: Experiment, batch: int) -> str:
     what = [f"{speed.arch} at {speed.size} px in {speed.precision}"]
     if speed.size != experiment.size:
         what.append(f"scaled to {experiment.size} px by its pixels")
     if (speed.activation, speed.batch_size) != (experiment.activation.name, batch):
         what.append("another activation or batch")
     if speed.runs_at_once > 1:
-        what.append(f"{speed.runs_at_once} runs at once")
-    source = ", ".join(dict.fromkeys(one.source for one in nearest))
-    count = _of_runs(sum(one.runs for one in nearest))
-    return f"{', '.join(what)}; {'recorded' if speed.recorded else count} in {source}"
+        what.append(f"{speed.runs_at_once} runs at once, all together")
+    fastest = "the fastest, " if of > 1 else ""
+    told = "the fastest recorded" if speed.recorded else f"{fastest}{_of_runs(speed.runs)}"
+    return f"{', '.join(what)}; {told} in {speed.source}"
 
 
 def _of_runs(count: int) -> str:

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +92,12 @@ def run_sweep(
     engine: Callable[[], Engine],
     policy: Policy,
     console: SteadyConsole,
-    expected: dict[str, float] | None = None,
+    expected: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Swept:
     """Have what is left trained and print the table of what became of all.
+
+    `expected` seconds of a unit and its `labels` are by experiment, for those where they are known.
 
     Raises `SystemExit` with 3 where units failed, and as a signal's exit code where one asked to stop.
     """
@@ -104,8 +107,14 @@ def run_sweep(
     with stoppable() as stop:
         if left:
             running = engine()
+            if running.capacity is not None:
+                logs = Path(left[0].output) / OWN / "logs"
+                at_once = f", {running.capacity} at once" if running.capacity > 1 else ""
+                console.say(
+                    f"training {len(left):,} unit{'s' * (len(left) != 1)}{at_once}; logs are in {logs}"
+                )
             try:
-                with watch_sweep(console, len(left), expected, running.queues) as view:
+                with watch_sweep(console, len(left), expected, labels, running.queues) as view:
                     swept = drive(left, running, view, stop, policy.retries, policy.fail_fast)
             except KeyboardInterrupt:
                 running.stop()

@@ -147,7 +147,7 @@ class _Reader:
             if key not in _KEYS:
                 self.unknown((key,), _KEYS)
         if data.get("base") is None and data.get("set") is None:
-            self.wrong((), "neither base nor set is given; name a shipped config (base: woof128), or both")
+            self.wrong((), "neither base nor set is given; give one or both, such as base: woof128")
         axes = tuple(self.axes())
         for number, axis in enumerate(axes):
             if hidden := next((one for one in axes[:number] if _is_below(one.key, axis.key)), None):
@@ -228,6 +228,9 @@ class _Reader:
     def keys_of(self, key: Key) -> Iterator[tuple[Key, Key]]:
         """Every key of the config that a mapping here names, as its place in this file and in the config."""
         mapping = self.at(key)
+        if mapping is None:
+            self.wrong(key, f"{key_name(key)} is empty; give it keys of a config, or remove it")
+            return
         if not isinstance(mapping, dict) or not mapping:
             self.wrong(key, f"{key_name(key)} is {show(mapping)}; it must be a mapping with keys of a config")
             return
@@ -265,6 +268,9 @@ class _Reader:
         if key not in self.document.places:
             return None
         value = self.at(key)
+        if value is None:
+            self.wrong(key, f"{key_name(key)} is empty; give it 3, 0-4 or a list, or remove it")
+            return None
         if isinstance(value, str):
             try:
                 return parse_seeds(value)

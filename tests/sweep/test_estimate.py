@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import run_results
 
 from lrelu_bench.results import RunResult
 from lrelu_bench.sweep import estimate
-from lrelu_bench.sweep.estimate import Estimate, Speed, Speeds
+from lrelu_bench.sweep.estimate import Estimate, Speed, Speeds, Target
 from lrelu_bench.sweep.planner import SweepPlan, load_plan
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,8 @@ def plan_of(**changes: Any) -> SweepPlan:
     return load_plan(Path("s.yaml"))
 
 
-def estimated(plan: SweepPlan, *speeds: Speed, device: str | None = None) -> Estimate:
-    (one,) = estimate.estimate(plan, Speeds(speeds), device).by_experiment.values()
+def estimated(plan: SweepPlan, *speeds: Speed, target: Target | None = None) -> Estimate:
+    (one,) = estimate.estimate(plan, Speeds(speeds), target or Target()).by_experiment.values()
     return one
 
 
@@ -65,7 +66,6 @@ def test_validation_costs_what_the_recorded_runs_say() -> None:
         ({}, {"activation": "prelu"}),
         ({}, {"batch_size": 64}),
         ({"batch_size": 64}, {"batch_size": 32}),
-        ({"runs_at_once": 2}, {"runs_at_once": 5}),
         # The graver difference decides.
         ({"recorded": True}, {"size": 64}),
         ({"precision": "fp32"}, {"recorded": True}),
@@ -81,6 +81,49 @@ def test_the_nearest_speed_decides(near: dict[str, Any], far: dict[str, Any]) ->
         assert estimated(plan_of(), *speeds) == expected
 
 
+def test_of_speeds_that_fit_equally_the_fastest_counts_and_the_plan_says_so() -> None:
+    shared = replace(SPEED, images_per_second=700.0, source="elsewhere")
+    together = replace(SPEED, images_per_second=2000.0, runs_at_once=2, recorded=False, runs=3)
+    one = estimated(plan_of(), shared, together, SPEED)
+    assert one.hours == pytest.approx(5 * (12454 + 500 / 3) / 2000 / 3600)
+    assert one.basis == (
+        "xresnet18 at 128 px in bf16, 2 runs at once, all together; the fastest, 3 finished runs in runs"
+    )
+
+
+def test_a_cpu_is_reckoned_in_the_precision_that_it_has_units_for() -> None:
+    """Two CPUs of one name may differ there, and so by a factor of five."""
+    cpu = "AMD EPYC, 2 cores"
+    speeds = [
+        replace(SPEED, device=cpu, precision=precision, images_per_second=speed, recorded=True)
+        for precision, speed in {"bf16": 60.0, "fp32": 12.0}.items()
+    ]
+
+    def basis(auto: str | None, *speeds: Speed, **changes: Any) -> str:
+        return estimated(plan_of(**changes), *speeds, target=Target(cpu, auto)).basis
+
+    assert basis("bf16", *speeds) == "xresnet18 at 128 px in bf16; the fastest recorded in runs"
+    assert basis("fp32", *speeds) == "xresnet18 at 128 px in fp32; the fastest recorded in runs"
+    assert basis(None, *speeds) == "xresnet18 at 128 px in bf16; the fastest recorded in runs"
+    assert (
+        basis("fp32", *speeds, precision="bf16")
+        == "xresnet18 at 128 px in bf16; the fastest recorded in runs"
+    )
+    assert basis("fp32", speeds[0]) == "no speed is known of xresnet18 in fp32 on AMD EPYC, 2 cores"
+    # A results folder may come from another machine.
+    own = replace(speeds[0], recorded=False)
+    assert basis("fp32", own, speeds[1]) == "xresnet18 at 128 px in fp32; the fastest recorded in runs"
+
+
+def test_runs_of_the_very_cell_count_in_the_precision_that_it_will_be_computed_in() -> None:
+    plan = plan_of()
+    for seed, (precision, seconds) in enumerate({"bf16": 100.0, "fp32": 500.0}.items()):
+        save(result_of(plan, seed, precision=precision, wall_seconds=seconds))
+    for target, hours in {"bf16": 100 / 3600, "fp32": 500 / 3600, None: 300 / 3600}.items():
+        (one,) = estimate.of_plan(plan, Path("out"), Target(GPU, target)).by_experiment.values()
+        assert one.hours == pytest.approx(hours)
+
+
 def test_another_size_is_scaled_by_its_pixels_and_says_so() -> None:
     here, there = estimated(plan_of(), SPEED), estimated(plan_of(), replace(SPEED, size=256))
     assert here.hours is not None
@@ -88,14 +131,16 @@ def test_another_size_is_scaled_by_its_pixels_and_says_so() -> None:
     assert "scaled to 128 px by its pixels" in there.basis
 
 
-def test_of_other_activations_it_is_the_median() -> None:
+def test_what_another_activation_or_batch_took_says_so() -> None:
     others = [
-        replace(SPEED, activation=name, images_per_second=speed)
-        for name, speed in {"prelu": 500.0, "mish": 1000.0, "elu": 9000.0}.items()
+        replace(SPEED, activation=name, batch_size=64, images_per_second=speed)
+        for name, speed in {"prelu": 500.0, "mish": 1000.0, "elu": 900.0}.items()
     ]
     one = estimated(plan_of(), *others)
     assert one.hours == estimated(plan_of(), SPEED).hours
-    assert "another activation or batch" in one.basis
+    assert one.basis == (
+        "xresnet18 at 128 px in bf16, another activation or batch; the fastest, 1 finished run in runs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +158,7 @@ def test_what_nobody_has_measured_is_unknown(
 
 
 def test_another_device_tells_nothing() -> None:
-    one = estimated(plan_of(), SPEED, device="a CPU, 2 cores")
+    one = estimated(plan_of(), SPEED, target=Target("a CPU, 2 cores"))
     assert one == Estimate(None, "no speed is known of xresnet18 on a CPU, 2 cores")
 
 
@@ -179,6 +224,36 @@ def test_runs_that_shared_a_device_share_its_hours() -> None:
     (other,) = estimate.of_plan(plan_of(epochs=20), Path("out")).by_experiment.values()
     assert other.hours == pytest.approx(20 * (12454 + 500 / 3) / 2500 / 3600)
     assert "5 runs at once" in other.basis
+
+
+def cpu_run(seed: int, begin: str, end: str, **changes: Any) -> None:
+    """A finished run on the CPU between two times of a day."""
+    day = "2026-11-24T"
+    seconds = (datetime.fromisoformat(day + end) - datetime.fromisoformat(day + begin)).total_seconds()
+    times = {"wall_seconds": seconds, "started": f"{day}{begin}+00:00", "finished": f"{day}{end}+00:00"}
+    values = {"device": "a CPU", "images_per_second": 10.0, **times, **changes}
+    save(result_of(plan_of(), seed, **values), gpu=None, cores=2)
+
+
+def test_runs_of_several_processes_shared_the_cpu_that_they_were_on_at_once() -> None:
+    cpu_run(0, "10:00", "11:00")
+    cpu_run(1, "10:10", "11:10")
+    cpu_run(2, "11:09", "12:09")
+    found = estimate.measured_speeds(Path("out"))
+    known = {one.runs_at_once: (one.images_per_second, one.runs) for one in found.known}
+    assert known == {2: (20.0, 2), 1: (10.0, 1)}
+    assert [sorted(hours) for hours in found.run_hours.values()] == [[0.5, 0.5, 1.0]]
+
+
+def test_runs_of_other_hosts_other_cpus_and_interrupted_ones_share_nothing() -> None:
+    cpu_run(0, "10:00", "11:00")
+    cpu_run(1, "10:00", "11:00", device="another CPU")
+    cpu_run(2, "10:00", "11:00", resumed=[40])
+    cpu_run(3, "10:00", "11:00", finished=None, status="diverged")
+    cpu_run(4, "10:00", "11:00")
+    (folder,) = Path("out").iterdir()
+    (folder / ".seed-4.lock").write_text('{"pid": 7, "host": "node4"}')
+    assert {one.runs_at_once for one in estimate.measured_speeds(Path("out")).known} == {1}
 
 
 def test_what_is_no_measurement_does_not_count() -> None:

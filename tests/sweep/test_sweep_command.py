@@ -138,7 +138,7 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(sweep, tmp_path):
         driver.send_signal(signal.SIGINT)
         out = driver.stdout.read()
         assert driver.wait(60) == 130, out
-    assert "1  stopped and saved" in out
+    assert "1  stopped, what they had is saved" in out
     assert "1  not begun" in out
     assert "the same command goes on with what is left" in out
     (checkpoint, *_) = tmp_path.glob("results/*/seed-0/*.ckpt")

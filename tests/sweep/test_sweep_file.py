@@ -165,7 +165,12 @@ def test_overrides_apply_in_order_and_change_seeds() -> None:
         (("base: woof128", "bass: woof128"), "s.yaml:1: unknown key bass; did you mean base?"),
         (("base: woof128", "base: woof129"), "s.yaml:1: base 'woof129': woof129: no such file; "),
         (("base: woof128", "base: 3"), "s.yaml:1: base is 3; it must be a shipped config's name, or a path"),
-        (("base: woof128\nset: {epochs: 20}", ""), "s.yaml: neither base nor set is given; "),
+        (
+            ("base: woof128\nset: {epochs: 20}", ""),
+            "s.yaml: neither base nor set is given; give one or both, such as base: woof128",
+        ),
+        (("{epochs: 20}", ""), "s.yaml:2: set is empty; give it keys of a config, or remove it"),
+        (("0-2", ""), "s.yaml:6: seeds is empty; give it 3, 0-4 or a list, or remove it"),
         (("{epochs: 20}", "20"), "s.yaml:2: set is 20; it must be a mapping with keys of a config"),
         (("{epochs: 20}", "{epoch: 20}"), "s.yaml:2: unknown key epoch of a config; did you mean epochs?"),
         (("{epochs: 20}", "{seeds: 20}"), "s.yaml:2: seeds is no key here; it stands beside set and axes"),

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrelu_bench.report.sweep_plan import render_plan
+from lrelu_bench import environment
+from lrelu_bench.report.sweep_plan import cell_labels, render_plan
 from lrelu_bench.sweep import estimate as estimating
-from lrelu_bench.sweep.estimate import Estimates, Speed, Speeds, estimate
+from lrelu_bench.sweep import this_machine
+from lrelu_bench.sweep.estimate import Estimates, Speed, Speeds, Target, estimate
 from lrelu_bench.sweep.planner import SweepPlan, load_plan
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -104,6 +106,22 @@ def test_a_terminal_that_knows_ascii_alone(planned: SweepPlan) -> None:
     assert "unknown" in file.read()
 
 
+def test_cells_are_called_by_what_varies(planned: SweepPlan, tmp_path: Path) -> None:
+    labels = cell_labels(planned)
+    assert list(labels.values())[:3] == [
+        "leaderboard-2019, size 128, xresnet18, relu",
+        "leaderboard-2019, size 128, xresnet18, learned_relu",
+        "leaderboard-2019, size 128, xresnet18, "
+        "learned_relu(layer, leak in [0, 0.5], maxv in [5, 100], sub in [0, 1])",
+    ]
+    assert len(labels) == len(set(labels.values())) == len(planned.cells)
+    path = tmp_path / "one.yaml"
+    path.write_text("base: woof128\naxes: {size: [128], activation: [relu, prelu]}\n")
+    assert list(cell_labels(load_plan(path)).values()) == ["relu", "prelu"]
+    path.write_text("base: woof128\n")
+    assert list(cell_labels(load_plan(path)).values()) == ["learned_relu_v3"]
+
+
 def test_markup_in_a_users_words_is_shown_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "[red]x.yaml"
     path.write_text("base: woof128\naxes: {activation: [relu]}\n")
@@ -111,14 +129,97 @@ def test_markup_in_a_users_words_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "[red]x.yaml: 1 cell, 1 run\n" in shown(plan, estimate(plan, Speeds(())))
 
 
-def test_the_command_reckons_for_the_cpu_where_it_trains_there(call, monkeypatch) -> None:
-    monkeypatch.setattr(estimating, "this_cpu", lambda: "a CPU, 3 cores")
-    code, out, err = call("sweep", "smoke", "--dry-run", "--device", "cpu")
-    assert (code, err) == (0, "")
-    assert "(1) no speed is known of xresnet18 on a CPU, 3 cores\n" in out
-    assert (
-        "estimated: less than 0.001 GPU-hours on one NVIDIA H200\n" in call("sweep", "smoke", "--dry-run")[1]
+def test_it_says_of_which_device_it_is_and_why(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("base: woof128\naxes: {activation: [relu]}\nseeds: 0-1\n")
+    plan = load_plan(path)
+    cpu = "AMD EPYC, 2 cores"
+    speeds = [
+        replace(SPEED, device=cpu, gpu=False, precision="fp32", runs_at_once=2, images_per_second=speed)
+        for speed in (20.0, 25.0)
+    ]
+    estimates = estimate(
+        plan, Speeds(tuple(speeds)), Target(cpu, "fp32", "no GPU here: estimated for the CPU")
     )
-    code, out, err = call("sweep", "activations", "--dry-run")
+    assert shown(plan, estimates) == (FIXTURES / "sweep_plan_cpu.txt").read_text()
+
+
+DRY = ("sweep", "smoke", "--dry-run")
+LIKELIEST = "what most finished runs were on, else for a GPU with recorded speeds"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "options", "device", "why"),
+    [
+        (None, (), "a CPU, 3 cores", "no GPU here: estimated for the CPU"),
+        (GPU, (), GPU, "estimated for the GPU here"),
+        (GPU, ("--device", "cuda"), GPU, "estimated for the GPU here"),
+        (None, ("--device", "cuda"), GPU, f"no GPU here: estimated for {LIKELIEST}"),
+        (GPU, ("--device", "cpu"), "a CPU, 3 cores", "estimated for the CPU of this machine"),
+        (
+            None,
+            ("--engine", "slurm"),
+            GPU,
+            f"what --engine slurm trains on is not known here: estimated for {LIKELIEST}",
+        ),
+        (
+            GPU,
+            ("--engine", "print", "--device", "cpu"),
+            "a CPU, 3 cores",
+            "what --engine print trains on is not known here: estimated for a CPU like this machine's",
+        ),
+    ],
+)
+def test_the_command_reckons_for_what_will_train(call, monkeypatch, gpu, options, device, why) -> None:
+    monkeypatch.setattr(estimating, "this_cpu", lambda: "a CPU, 3 cores")
+    monkeypatch.setattr(this_machine, "gpu", lambda: gpu)
+    monkeypatch.setattr(environment, "torch_cuda", lambda: "13.0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = call(*DRY, *options)
     assert (code, err) == (0, "")
-    assert " GPU-hours on one NVIDIA H200\n" in out
+    total = {
+        GPU: f"estimated: less than 0.001 GPU-hours on one {GPU}",
+        "a CPU, 3 cores": "estimated: unknown on one a CPU, 3 cores, until a first run has finished there",
+    }
+    assert f"\n{total[device]}\n{why}\n" in out
+
+
+def test_units_that_would_all_fail_are_not_begun(call, monkeypatch) -> None:
+    monkeypatch.setattr(this_machine, "gpu", lambda: None)
+    assert call("sweep", "smoke", "--device", "cuda") == (
+        2,
+        "",
+        "error: --device cuda: no GPU here; give --device auto or cpu\n",
+    )
+
+
+def test_torch_for_amd_is_not_judged_by_cudas_driver(call, monkeypatch) -> None:
+    monkeypatch.setattr(this_machine, "gpu", lambda: None)
+    monkeypatch.setattr(environment, "package_versions", lambda: {"torch": "2.11.0+rocm7.0"})
+    assert this_machine.without_gpu() is None
+    assert "\ntorch for AMD GPUs is installed here, whose driver is not asked\n" in call(*DRY)[1]
+
+
+def test_results_belong_in_a_folder(call) -> None:
+    Path("taken").write_text("")
+    for more in ((), ("--dry-run",)):
+        assert call("sweep", "smoke", "--output", "taken", *more) == (
+            2,
+            "",
+            "error: --output taken: is no folder; give one, or a name that is not taken\n",
+        )
+
+
+def test_a_gpu_that_torch_cannot_use_counts_for_nothing(call, monkeypatch) -> None:
+    monkeypatch.setattr(this_machine, "gpu", lambda: GPU)
+    monkeypatch.setattr(environment, "torch_cuda", lambda: None)
+    assert (
+        "\nthe torch installed here is a build without CUDA: estimated for the CPU\n"
+        in call("sweep", "smoke", "--dry-run")[1]
+    )
+
+
+def test_a_gpu_that_is_hidden_counts_for_nothing(call, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "\nCUDA_VISIBLE_DEVICES='' shows no GPU: estimated for the CPU\n" in call(*DRY)[1]
