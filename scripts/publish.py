@@ -9,6 +9,7 @@ A table stands between `<!-- name:start -->` and `<!-- name:end -->`; the words 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 
 from lrelu_bench.atomic_file import write_atomically
@@ -23,6 +24,7 @@ from lrelu_bench.report.markdown import markdown, pooled_markdown
 from lrelu_bench.report.output import judged_runs, write
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path("results")
 _CELL = "h200/imagewoof-v1-128px-{}-leaderboard-2019-{}"
 INSIDE = {
     "xresnet18-v3-20-epochs": _CELL.format("20ep-xresnet18-learned_relu_v3", "414e0543"),
@@ -56,30 +58,29 @@ def updated(name: str, text: str, block: str, content: str) -> str:
 
 def publish(root: Path, check: bool) -> list[str]:
     """Bring every file up to date, or with `check` none; returns those whose tables were stale."""
-    rows, skipped = judged_runs([root / "results"], "relu")
-    # Named from the root, so that no text depends on where the checkout lies.
-    skipped = [sentence.replace(f"{root}/", "") for sentence in skipped]
-    new: dict[Path, str] = {}
-    for name, contents in blocks(rows, skipped).items():
-        path = root / name
-        old = text = path.read_text(encoding="utf-8")
-        for block, content in contents.items():
-            text = updated(name, text, block, content)
-        if text != old:
-            new[path] = text
-    if not check:
-        for path, text in new.items():
-            write_atomically(path, text)
-        figures = root / "results" / "figures"
-        figures.mkdir(exist_ok=True)
-        comparison_plots.draw_comparison(rows, figures)
-        for name, folder in INSIDE.items():
-            if (root / "results" / folder).is_dir():
-                run = InspectedRun.load(root / "results" / folder)
-                title = f"{run.result.experiment}, seed {run.result.seed}"
-                plots.draw(run.telemetry, title, figures / name, "png")
-        write(rows, skipped, "html", root / "results" / "report.html", force=False)
-    return [str(path.relative_to(root)) for path in new]
+    # Named from the root, so that no page depends on where the checkout lies.
+    with chdir(root):
+        rows, skipped = judged_runs([RESULTS], "relu")
+        new: dict[Path, str] = {}
+        for name, contents in blocks(rows, skipped).items():
+            old = text = Path(name).read_text(encoding="utf-8")
+            for block, content in contents.items():
+                text = updated(name, text, block, content)
+            if text != old:
+                new[Path(name)] = text
+        if not check:
+            for path, text in new.items():
+                write_atomically(path, text)
+            figures = RESULTS / "figures"
+            figures.mkdir(exist_ok=True)
+            comparison_plots.draw_comparison(rows, figures)
+            for name, folder in INSIDE.items():
+                if (RESULTS / folder).is_dir():
+                    run = InspectedRun.load(RESULTS / folder)
+                    title = f"{run.result.experiment}, seed {run.result.seed}"
+                    plots.draw(run.telemetry, title, figures / name, "png")
+            write(rows, skipped, "html", RESULTS / "report.html", force=False)
+    return [str(path) for path in new]
 
 
 def main(arguments: list[str] | None = None) -> int:
