@@ -1,11 +1,16 @@
 """The command line in this process, for every test."""
 
+import os
 import signal
 import sys
 
 import pytest
 
 from lrelu_bench import cli
+
+# Workers that each compute on all cores stand in each other's way. Before torch is imported, which reads it.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
