@@ -80,6 +80,8 @@ def open_split(experiment: Experiment, home: Path, progress: Progress | None = N
     if experiment.subset is not None:
         train = subset_indices(train, images.labels, experiment.subset)
         valid = subset_indices(valid, images.labels, experiment.subset)
+    if isinstance(images, ProceduralImages):
+        images.draw(np.concatenate([train, valid]))
     return Split(images, train, valid)
 
 

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lrelu_bench.config import Experiment
+from lrelu_bench.data import procedural
+from lrelu_bench.data.datasets import open_split
 from lrelu_bench.data.procedural import CLASS_NAMES, ProceduralImages
 from lrelu_bench.data.splits import split_indices
 from lrelu_bench.errors import BenchError
@@ -38,6 +42,38 @@ def test_the_default_is_2000_images_of_80_px() -> None:
     parameters = ProceduralImages.__init__.__defaults__
     assert parameters == (150, 50, 80, 0)
     assert len(CLASS_NAMES) == len(set(CLASS_NAMES)) == 10
+
+
+def test_the_published_digest_is_that_of_all_2000_images() -> None:
+    images = ProceduralImages()
+    assert images._drawn.sum() == 10
+    assert images.digest == images._digest()
+    assert images._drawn.all()
+
+
+def test_a_machine_that_draws_otherwise_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_ever = procedural._draw
+
+    def one_off(label: int, side: int, dice: procedural._Dice) -> np.ndarray:
+        picture = as_ever(label, side, dice)
+        picture[-1, -1, -1] ^= 1
+        return picture
+
+    published = ProceduralImages().digest
+    monkeypatch.setattr(procedural, "_draw", one_off)
+    otherwise = ProceduralImages()
+    assert otherwise.digest != published
+    assert otherwise.digest == otherwise._digest()
+
+
+def test_a_split_has_what_it_needs_drawn_and_no_more(tmp_path: Path) -> None:
+    config = {"dataset": "procedural", "size": 32, "arch": "xresnet18", "epochs": 1, "activation": "relu"}
+    experiment = Experiment.model_validate(config | {"protocol": "leaderboard-2019", "subset": 2})
+    split = open_split(experiment, tmp_path)
+    source = split.source
+    assert isinstance(source, ProceduralImages)
+    assert source._drawn[np.concatenate([split.train, split.valid])].all()
+    assert source._drawn.sum() <= 40 + 10
 
 
 def test_shapes_types_and_balance(drawn: ProceduralImages) -> None:

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from lrelu_bench.data.procedural import ProceduralImages
 
@@ -44,7 +46,9 @@ def warm() -> "ProceduralImages":
 
     environment.source_commit()
     environment.code_digest()
-    return ProceduralImages()
+    images = ProceduralImages()
+    images.draw(np.arange(len(images)))
+    return images
 
 
 def run(arguments: Sequence[str], folder: Path, prepare: Callable[[], Callable[[], None] | None]) -> Ended:
