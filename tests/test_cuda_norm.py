@@ -231,7 +231,7 @@ def test_interpreted_statistics_that_moved_are_not_used_for_an_older_gradient():
 
 @pytest.mark.slow
 def test_the_triton_programs_as_python_on_the_cpu():
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "interpreted", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "interpreted", __file__]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

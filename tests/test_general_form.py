@@ -285,7 +285,7 @@ def test_interpreted_triton_kernels_equal_the_formula(layout, dtype):
 
 def test_the_triton_kernels_as_python_on_the_cpu():
     pytest.importorskip("triton", reason="needs Triton, which torch brings on Linux")
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "interpreted", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "interpreted", __file__]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

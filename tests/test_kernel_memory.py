@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,20 +87,48 @@ check("float32")
 
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("executable", ["fails", "is not there", "is an application", "is none", "is frozen"])
-def test_without_the_other_process_this_one_compiles(executable, tmp_path):
-    touched = tmp_path / "touched"
-    place = tmp_path / ("an-application" if executable == "is an application" else "python3")
-    if executable in ("fails", "is an application"):
-        place.write_text(f"#!/bin/sh\ntouch '{touched}'\nexit 3\n")
-        place.chmod(0o755)
-    change = {"is none": "sys.executable = None", "is frozen": "sys.frozen = True"}.get(
-        executable, f"sys.executable = {str(place)!r}"
-    )
-    cache = tmp_path / "cache"
-    python(f"import sys\n{change}\ncheck('float32'); assert compiled_here() == 15", cache)
-    assert touched.exists() == (executable == "fails")
+def test_where_the_other_process_fails_this_one_compiles(tmp_path):
+    touched, place, cache = tmp_path / "touched", tmp_path / "python3", tmp_path / "cache"
+    failing(place, touched)
+    change = f"import sys; sys.executable = {str(place)!r}"
+    python(f"{change}\ncheck('float32'); assert compiled_here() == 15", cache)
+    assert touched.exists()
     assert not list(cache.glob("*/*.compiled"))
+
+
+def failing(place, touched):
+    """An executable that leaves a trace."""
+    place.write_text(f"#!/bin/sh\ntouch '{touched}'\nexit 3\n")
+    place.chmod(0o755)
+
+
+@linux
+@pytest.mark.parametrize("executable", ["is not there", "is an application", "is none", "is frozen"])
+def test_where_no_other_process_can_be_python_none_is_started_and_this_one_compiles(
+    executable, tmp_path, monkeypatch
+):
+    touched = tmp_path / "touched"
+    failing(tmp_path / "an-application", touched)
+    name = {"is none": None, "is an application": str(tmp_path / "an-application")}
+    monkeypatch.setattr(sys, "executable", name.get(executable, str(tmp_path / "python3")))
+    if executable == "is frozen":
+        failing(tmp_path / "python3", touched)
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not compiling.run("pass")
+    kernel = Kernel(tmp_path)
+    compiling.load([(kernel, ("types",))], [Path(loops.__file__)], "pass")
+    assert kernel.compiled == [("types",)]
+    assert not list(tmp_path.glob("*.compiled"))
+    assert not touched.exists()
+
+
+class Kernel:
+    """What `compiling` sees of a function of Numba's."""
+
+    def __init__(self, cache):
+        self.stats = SimpleNamespace(cache_path=str(cache))
+        self.compiled = []
+        self.compile = self.compiled.append
 
 
 @linux
@@ -119,16 +148,9 @@ def test_without_a_cache_folder_this_process_compiles(tmp_path):
 @linux
 def test_a_cache_folder_that_became_read_only_is_no_error(monkeypatch, tmp_path):
     monkeypatch.setattr(compiling, "run", lambda command: True)
-    loads = []
-
-    class Kernel:
-        class stats:  # noqa: N801
-            cache_path = str(tmp_path / "gone")
-
-        compile = loads.append
-
-    compiling.load([(Kernel, ("types",))], [Path(loops.__file__)], "pass")
-    assert loads == [("types",)]
+    kernel = Kernel(tmp_path / "gone")
+    compiling.load([(kernel, ("types",))], [Path(loops.__file__)], "pass")
+    assert kernel.compiled == [("types",)]
 
 
 @linux
