@@ -1,5 +1,6 @@
 """The benchmark beside other libraries: equal nets, equal images, fair turns, and a report of what ran."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,14 +11,14 @@ from statistics import median
 
 import pytest
 import torch
-from peers import nets
+from peers import nets, rows
 from peers.cell import Cell
 from peers.contender import Window, WindowClosed, endlessly
 from peers.image_folders import extract
 from peers.preparing import Preparing
 from peers.profiling import CONVOLUTIONS, NORM_ACT, OPTIMIZER, OTHER, WAITING, ProfiledWindow
 from peers.rows import candidates, timed_row
-from peers.running import Blocks, rotated
+from peers.running import Blocks, Field, rotated
 from peers.targets import best_tuned, targets
 from run_results import save, seeds
 from tiny_archive import tiny_archive, tiny_members, write_tiny_archive
@@ -123,6 +124,24 @@ def test_ratios_pair_times_of_the_same_block():
     row = timed_row("training", cell_of("xresnet18", "relu"), times)
     assert row["contenders"]["torchvision"]["ours_faster_by"]["median"] == 3.0
     assert row["contenders"]["torchvision"]["blocks"] == [2]
+
+
+def test_a_cold_run_of_a_tuned_peer_has_no_worker_or_as_many_as_it_trains_with(monkeypatch, tmp_path):
+    takes = {("ours", None): 3.0, ("torchvision-tuned", 0): 4.0, ("torchvision-tuned", 2): 6.0}
+    runs = []
+
+    def cold(field, path, cell, name, workers):
+        runs.append((name, workers))
+        return takes[runs[-1]]
+
+    monkeypatch.setattr(rows, "_cold", cold)
+    field = Field(tmp_path, io.StringIO(), lambda line: None)
+    field.workers["torchvision-tuned"] = 2
+    names = ["ours", "torchvision-tuned"]
+    row = rows.cold_row(field, cell_of("xresnet18", "relu"), names, Blocks(1, 1))
+    assert runs[1:4] == [("torchvision-tuned", workers) for workers in (2, 0, 2)], "the first is untimed"
+    assert row["contenders"]["torchvision-tuned"]["workers"] == 0
+    assert row["contenders"]["torchvision-tuned"]["seconds"] == [4.0]
 
 
 def test_numbers_of_workers_tried():
@@ -279,15 +298,15 @@ def test_a_quick_run_reports_what_ran_and_names_what_could_not(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "tiny.json").read_text())
     assert found["cannot_run"] == {"fastai-tuned": "ModuleNotFoundError: not here"}
-    rows = {row["row"]: row for row in found["rows"]}
+    by_name = {row["row"]: row for row in found["rows"]}
     steps = ["input", "kernels", "ready", "training", "memory", "profile"]
-    assert list(rows) == [*steps, "epoch", "cold", "parity"]
+    assert list(by_name) == [*steps, "epoch", "cold", "parity"]
     for name in ("input", "ready", "training", "epoch", "cold"):
         with_our_malloc = {"torchvision-tuned-malloc"} if name != "cold" else set()
-        assert set(rows[name]["contenders"]) == {"ours", "torchvision-tuned"} | with_our_malloc
-        assert all(len(one["seconds"]) == 1 for one in rows[name]["contenders"].values())
-    assert {len(values) for values in rows["parity"]["accuracies"].values()} == {2}
-    against = {one["against"] for shape in rows["kernels"]["shapes"] for one in shape["passes"].values()}
+        assert set(by_name[name]["contenders"]) == {"ours", "torchvision-tuned"} | with_our_malloc
+        assert all(len(one["seconds"]) == 1 for one in by_name[name]["contenders"].values())
+    assert {len(values) for values in by_name["parity"]["accuracies"].values()} == {2}
+    against = {one["against"] for shape in by_name["kernels"]["shapes"] for one in shape["passes"].values()}
     assert against == {"torch's ReLU", "batch norm + torch's ReLU"}
     assert {"torch", "torchvision", "timm", "fastai"} <= set(found["versions"])
 
@@ -301,4 +320,4 @@ def test_a_quick_run_reports_what_ran_and_names_what_could_not(tmp_path):
         widths[block[:40]] = set(table)
     assert max(map(len, widths.values())) == 1
     sections = ("What is equal", "Targets", "Not run")
-    assert report.count("\n## ") == len(rows) + len(sections)
+    assert report.count("\n## ") == len(by_name) + len(sections)

@@ -122,9 +122,7 @@ def test_a_failure_leaves_the_others_alone_and_says_how_to_repeat_it(sweep, tmp_
 
 
 def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(sweep, tmp_path):
-    (tmp_path / "s.yaml").write_text(
-        SWEEP.replace("epochs: 1", "epochs: 40")
-    )
+    (tmp_path / "s.yaml").write_text(SWEEP.replace("epochs: 1", "epochs: 40"))
     with subprocess.Popen(
         [sys.executable, "-c", HEARS_CTRL_C, "sweep", "s.yaml", *CPU, "--checkpoint-minutes", "0"],
         cwd=tmp_path,
