@@ -155,7 +155,12 @@ class Activation(BaseModel):
         for option in OWN_KEYS:
             if getattr(self, option) is not None and option not in spec.options:
                 raise ValueError(f"activation {self.name} has no {option} (it takes: {takes}); remove it")
-        for option in self.options or {}:
+        for option, value in (self.options or {}).items():
+            if option in spec.keys:
+                raise ValueError(
+                    f"activation {self.name} takes {option} beside its name, not among its options; "
+                    f"write activation.{option}: {value!r}"
+                )
             if f"options.{option}" not in spec.keys:
                 raise ValueError(
                     f"activation {self.name} has no options.{option} (it takes: {takes}); remove it"

@@ -296,7 +296,9 @@ def test_activation_without_a_name() -> None:
          "activation.options.alpha?"),
         ("activation={name: elu, leak: 1}", "activation elu has no leak (it takes: options.alpha); remove"),
         ("activation={name: elu, options: {beta: 1}}", "has no options.beta (it takes: options.alpha); remo"),
-        ("activation={name: prelu, options: {leak: 1}}", "has no options.leak (it takes: leak); remove it"),
+        ("activation={name: prelu, options: {leak: 0.1}}", "activation prelu takes leak beside its name, not "
+         "among its options; write activation.leak: 0.1"),
+        ("activation={name: prelu, options: {cap: 1}}", "has no options.cap (it takes: leak); remove it"),
         ("activation={name: elu, options: {alpha: x}}", "activation.options.alpha is 'x'; it must be a num"),
         ("activation={name: elu, options: {alpha: .nan}}", "activation.options.alpha is nan; it must be a f"),
         ("activation={name: elu, options: 3}", "options is 3; it must be a mapping from each name to a num"),

@@ -138,6 +138,26 @@ def test_headlines_of_few_runs():
     assert headline(none) == "No difference from relu is shown in 1 comparison"
 
 
+def of_cells(better, activation=LEARNED, **fields):
+    """Three cells in which an activation ends this far above relu."""
+    for epochs in (5, 20, 80):
+        here = {"epochs": epochs, **fields}
+        yield from seeds(0.54, 0.55, 0.56, **here, experiment=f"relu {here}")
+        own = [value + better for value in (0.541, 0.549, 0.561)]
+        yield from seeds(*own, activation=activation, **here, experiment=f"{activation} {here}")
+
+
+def test_a_headline_over_cells_comes_before_single_cells():
+    found = list(of_cells(0.05))
+    assert headline(as_rows(found)) == "Better than relu over cells: learned_relu"
+    assert headline(as_rows(list(of_cells(-0.05)))) == "Worse than relu over cells: learned_relu"
+    assert "over cells" not in headline(as_rows(list(of_cells(0.0))))
+    found += of_cells(-0.05, protocol="course-2019", protocol_label="course-2019")
+    assert headline(as_rows(found)) == (
+        "Over cells better than relu: learned_relu (leaderboard-2019); worse: learned_relu (course-2019)"
+    )
+
+
 def test_every_picture_is_xml_and_has_a_name_and_a_description(example):
     found = pictures(example[0])
     assert len(found) > 20

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from lrelu_bench import __version__
 from lrelu_bench.printable import visible
-from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.compare import CompareRow, pooled_rows
 from lrelu_bench.report.html.figures import Cells, Figure, Panels
 from lrelu_bench.report.html.files import RunFiles
 from lrelu_bench.report.html.inside import trajectories
@@ -162,8 +162,13 @@ def verdict_row(row: CompareRow, anchor: str, notes: Notes) -> VerdictRow:
 
 
 def headline(rows: Sequence[CompareRow]) -> str:
-    """The answer in a sentence."""
+    """The answer in a sentence: over the cells where a verdict is there, else cell by cell."""
     baseline = rows[0].baseline or "the baseline"
+    better, worse = (_pooled_as(word, rows) for word in ("better", "worse"))
+    if better and worse:
+        return f"Over cells better than {baseline}: {better}; worse: {worse}"
+    if better or worse:
+        return f"{'Better' if better else 'Worse'} than {baseline} over cells: {better or worse}"
     words = Counter(row.verdict.word for row in rows if row.verdict)
     judged = words["better"] + words["worse"] + words["no detectable difference"]
     of = f"{judged} comparison{'s' * (judged != 1)}"
@@ -175,6 +180,18 @@ def headline(rows: Sequence[CompareRow]) -> str:
     if judged:
         return f"No difference from {baseline} is shown in {of}"
     return f"Nothing can be said against {baseline} yet"
+
+
+def _pooled_as(word: str, rows: Sequence[CompareRow]) -> str:
+    """The activations of which this is the verdict over cells, with the protocol where there are several."""
+    pools = pooled_rows(rows)
+    several = len({one.protocol for one in pools}) > 1
+    names = (
+        f"{one.activation} ({one.protocol})" if several else one.activation
+        for one in pools
+        if one.evidence.word == word
+    )
+    return ", ".join(dict.fromkeys(names))
 
 
 def tally(rows: Sequence[CompareRow]) -> str:
