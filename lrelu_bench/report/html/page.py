@@ -162,21 +162,23 @@ def verdict_row(row: CompareRow, anchor: str, notes: Notes) -> VerdictRow:
 
 
 def headline(rows: Sequence[CompareRow]) -> str:
-    """The answer in a sentence: over the cells where a verdict is there, else cell by cell."""
+    """The answer in a sentence: over the cells where that has a verdict, and cell by cell."""
     baseline = rows[0].baseline or "the baseline"
     better, worse = (_pooled_as(word, rows) for word in ("better", "worse"))
-    if better and worse:
-        return f"Over cells better than {baseline}: {better}; worse: {worse}"
-    if better or worse:
-        return f"{'Better' if better else 'Worse'} than {baseline} over cells: {better or worse}"
     words = Counter(row.verdict.word for row in rows if row.verdict)
     judged = words["better"] + words["worse"] + words["no detectable difference"]
     of = f"{judged} comparison{'s' * (judged != 1)}"
-    if words["better"] and words["worse"]:
+    shown = [word for word in ("better", "worse") if words[word]]
+    if better or worse:
+        single = ", ".join(f"{word} in {words[word]}" for word in shown)
+        cell_by_cell = f"{single} of {of}" if single else f"no difference is shown in {of}"
+        pairs = [(word, names) for word, names in (("better", better), ("worse", worse)) if names]
+        over = "; ".join(f"{word} than {baseline}: {names}" for word, names in pairs)
+        return f"Over cells {over}. Cell by cell: {cell_by_cell}"
+    if len(shown) == 2:
         return f"Better than {baseline} in {words['better']} of {of}, worse in {words['worse']}"
-    for word in ("better", "worse"):
-        if words[word]:
-            return f"{word.capitalize()} than {baseline} in {words[word]} of {of}"
+    if shown:
+        return f"{shown[0].capitalize()} than {baseline} in {words[shown[0]]} of {of}"
     if judged:
         return f"No difference from {baseline} is shown in {of}"
     return f"Nothing can be said against {baseline} yet"
