@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrelu_bench.activations.kernels import columns, loops
+from lrelu_bench.activations.kernels import columns, loops, planes
 
 started = []
 """The processes that were asked for to compile kernels."""
@@ -75,11 +75,23 @@ def check(dtype):
     assert values(below) == [0, 0, 1, 3]
     assert loops.backward(x, x, k, below, 1).sum(1).tolist() == [4, -1, 3]
     assert values(below) == [-1, 0, 1, 0]
-    one = k[:3, :1].copy()
-    loops.forward_planes(x, one, y, 1)
+    check_planes(dtype)
+
+
+def check_planes(dtype):
+    """Run the two kernels that read planes."""
+    x = stored([-2, 0, 1, 3], dtype)
+    k = np.array([[0.5], [0.25], [2]], np.float32)
+    y, below = np.empty_like(x), np.empty_like(x)
+    loops.forward_planes(x, k, y, 1)
     assert values(y) == [-1.25, -0.25, 0.75, 2]
-    assert loops.backward_planes(x, x, one, below, 1).sum(1).tolist() == [4, -1, 3]
+    assert loops.backward_planes(x, x, k, below, 1).sum(1).tolist() == [4, -1, 3]
     assert values(below) == [-1, 0, 1, 0]
+
+
+def know_planes_alone():
+    """Have no other kernels made ready, whose compilation takes long."""
+    loops._specialisations = lambda dtype: planes.specialisations(loops._ELEMENTS[dtype][:, ::1])
 
 
 def kernels():
