@@ -165,7 +165,7 @@ def test_it_learns(tmp_path):
     seen = Split(images, np.tile(train_indices, 4), valid_indices)
     changes = {
         "recipe": {"min_scale": 1.0, "label_smoothing": 0.0},
-        "epochs": 8,
+        "epochs": 5,
         "activation": "learned_relu_v3",
     }
     rows = load_epochs(train(seen, tmp_path, **changes)[1])
