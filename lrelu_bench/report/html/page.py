@@ -31,6 +31,7 @@ from lrelu_bench.report.wording import (
     accuracy_cell,
     baseline_difference_cell,
     board_line,
+    counted,
     data_name,
     evidence_cell,
     files,
@@ -162,23 +163,28 @@ def verdict_row(row: CompareRow, anchor: str, notes: Notes) -> VerdictRow:
 
 
 def headline(rows: Sequence[CompareRow]) -> str:
-    """The answer in a sentence: over the cells where that has a verdict, and cell by cell."""
+    """The answer in a sentence: over the cells where that has a verdict, else cell by cell.
+
+    What is so in single cells and not over them, in the other direction, is told with it.
+    """
     baseline = rows[0].baseline or "the baseline"
-    better, worse = (_pooled_as(word, rows) for word in ("better", "worse"))
-    words = Counter(row.verdict.word for row in rows if row.verdict)
+    words = Counter[str](row.verdict.word for row in rows if row.verdict)
+    pooled = {word: names for word in ("better", "worse") if (names := _pooled_as(word, rows))}
+    if pooled:
+        over = "; ".join(f"{word} than {baseline}: {names}" for word, names in pooled.items())
+        against = (
+            f"; {word} in {counted(words[word], 'cell')}"
+            for word in ("better", "worse")
+            if words[word] and word not in pooled
+        )
+        return f"Over cells {over}{''.join(against)}"
     judged = words["better"] + words["worse"] + words["no detectable difference"]
     of = f"{judged} comparison{'s' * (judged != 1)}"
-    shown = [word for word in ("better", "worse") if words[word]]
-    if better or worse:
-        single = ", ".join(f"{word} in {words[word]}" for word in shown)
-        cell_by_cell = f"{single} of {of}" if single else f"no difference is shown in {of}"
-        pairs = [(word, names) for word, names in (("better", better), ("worse", worse)) if names]
-        over = "; ".join(f"{word} than {baseline}: {names}" for word, names in pairs)
-        return f"Over cells {over}. Cell by cell: {cell_by_cell}"
-    if len(shown) == 2:
+    if words["better"] and words["worse"]:
         return f"Better than {baseline} in {words['better']} of {of}, worse in {words['worse']}"
-    if shown:
-        return f"{shown[0].capitalize()} than {baseline} in {words[shown[0]]} of {of}"
+    for word in ("better", "worse"):
+        if words[word]:
+            return f"{word.capitalize()} than {baseline} in {words[word]} of {of}"
     if judged:
         return f"No difference from {baseline} is shown in {of}"
     return f"Nothing can be said against {baseline} yet"
