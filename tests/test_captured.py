@@ -300,6 +300,21 @@ def test_graphs_train_as_eager_steps_do_on_cuda(split, changes, precision, monke
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_graphs_and_eager_steps_differ_by_rounding_alone_on_cuda(split, changes, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    changes = {"batch_size": 8, "epochs": 3, "lr": 1e-3, **changes}
+    rows = {}
+    for graph in (False, True):
+        fit = in_float64(fit_of(split, Compute(CUDA, "fp32", cuda_graph=graph), build_net, **changes))
+        rows[graph], _ = trained(fit, 3)
+        assert not graph or fit._stepper._replays
+    for row, other in zip(rows[True], rows[False], strict=True):
+        assert row.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_no_step_waits_for_the_device(split, monkeypatch):
     monkeypatch.setattr(device_loader, "_TOGETHER", 16)
     fit = fit_of(split, Compute(CUDA, "bf16"), build_net, batch_size=8, epochs=5, mixup=0.4)
