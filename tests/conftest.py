@@ -16,6 +16,12 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers():
+    """Half as many again as there are cores: a good fifth of the time, tests wait for others."""
+    cores = os.cpu_count() or 1
+    return cores + cores // 2
+
+
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
