@@ -238,12 +238,8 @@ class ProceduralImages:
         )
         self.heights: npt.NDArray[np.int32] = np.full(len(keys), side, dtype=np.int32)
         self.widths: npt.NDArray[np.int32] = self.heights
-        published = (train_per_class, valid_per_class, side, seed) == (
-            self.TRAIN_PER_CLASS,
-            self.VALID_PER_CLASS,
-            80,
-            0,
-        )
+        defaults = (self.TRAIN_PER_CLASS, self.VALID_PER_CLASS, self.SIDE, self.SEED)
+        published = (train_per_class, valid_per_class, side, seed) == defaults
         self.digest: str = _PUBLISHED if published and self._draws_as_published() else self._digest()
 
     def __len__(self) -> int:
