@@ -10,5 +10,10 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
+def brief(text: str, limit: int = 120) -> str:
+    """`visible` for what servers and archives say, however long: cut after `limit` characters."""
+    return visible(text[:limit]) + ("..." if len(text) > limit else "")
+
+
 def _visible(letter: str) -> str:
     return letter if letter.isprintable() else letter.encode("unicode_escape").decode()

@@ -24,11 +24,11 @@ from lrelu_bench.data.cache_meta import INDEX, PIXELS, SCHEMA, CacheMeta, digest
 from lrelu_bench.data.catalog import Archive
 from lrelu_bench.data.digests import BLOCK_BYTES, block_digests
 from lrelu_bench.data.disk import require_space, writing
-from lrelu_bench.data.escaping import escaped
 from lrelu_bench.data.extract import FOLDERS, ImageMember, require_counts, walk_images
 from lrelu_bench.data.progress import Progress
 from lrelu_bench.data.records import Record
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import brief
 
 MAX_IMAGE_PIXELS = 2**25
 UNREADABLE_SHARE = 0.001
@@ -192,7 +192,7 @@ def _size(data: bytes) -> tuple[int, int] | str:
 
 def _reason(error: Exception) -> str:
     # Pillow names the anonymous buffer it read from, address and all.
-    return escaped(re.sub(r" <_io\.BytesIO.*?>", "", str(error)) or type(error).__name__)
+    return brief(re.sub(r" <_io\.BytesIO.*?>", "", str(error)) or type(error).__name__)
 
 
 def _path_of(member: ImageMember) -> str:

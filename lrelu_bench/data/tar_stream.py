@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lrelu_bench.data.escaping import escaped
 from lrelu_bench.errors import BenchError
+from lrelu_bench.printable import brief
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -64,14 +64,14 @@ def read_members(path: Path) -> Iterator[Member]:
         raise BenchError(f"{path}: there is no such file; give the path of a .tgz archive.") from error
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise BenchError(
-            f"{path}: is not a whole gzip tar ({escaped(str(error)) or type(error).__name__}); move it away "
+            f"{path}: is not a whole gzip tar ({brief(str(error)) or type(error).__name__}); move it away "
             "and fetch or import a good copy."
         ) from error
 
 
 def refusal(path: Path, member: str, reason: str) -> BenchError:
     """The error to raise about a member that no official archive has."""
-    return BenchError(f"{path}: member '{escaped(member)}' {reason}; get an untampered copy of the archive.")
+    return BenchError(f"{path}: member '{brief(member)}' {reason}; get an untampered copy of the archive.")
 
 
 class _Reader:
@@ -189,7 +189,7 @@ class _Reader:
             same = unicodedata.normalize("NFC", path.casefold())
             earlier, was_folder = self._paths.setdefault(same, (path, folder))
             if earlier != path:
-                reason = f"differs from '{escaped(earlier)}' only in case or in how letters are encoded"
+                reason = f"differs from '{brief(earlier)}' only in case or in how letters are encoded"
                 raise refusal(self._path, name, reason)
             if was_folder != folder:
                 raise refusal(self._path, name, "is a file in one place and a folder in another")
@@ -203,7 +203,7 @@ class _Reader:
         while left:
             chunk = self._read_some(min(left, _CHUNK))
             if not chunk:
-                raise EOFError(f"member '{escaped(self._name)}' is cut short")
+                raise EOFError(f"member '{brief(self._name)}' is cut short")
             parts.append(chunk)
             left -= len(chunk)
         return b"".join(parts)

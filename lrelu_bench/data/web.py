@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 from lrelu_bench import __version__
-from lrelu_bench.data.escaping import escaped
+from lrelu_bench.printable import brief
 
 TIMEOUT_SECONDS = 30.0
 """Longest wait for a connection, and for any next bytes."""
@@ -43,7 +43,7 @@ class DownloadError(Exception):
 
     def __init__(self, reason: str, final: bool = False, wait: float | None = None) -> None:
         # Much of it is what the server said.
-        super().__init__(escaped(reason, 400))
+        super().__init__(brief(reason, 400))
         self.final, self.wait = final, wait
 
 
