@@ -30,10 +30,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrelu_bench import environment
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.general_form import fused, unfused
 from lrelu_bench.activations.kernels import choosing
-from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.training import cpu
 from lrelu_bench.training.captured import WARM_STEPS, CudaGraphs

@@ -8,9 +8,9 @@ import torch
 from tiny_net import Training
 from torch.nn import functional as F
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import learned_activations
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.config import Activation
 
 BOTH = pytest.mark.parametrize("optimizer", ["adam", "ranger"])
 LEARNED = ["learned_relu_v1", "learned_relu_v2", "learned_relu_v3", "learned_relu"]

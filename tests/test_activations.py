@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations import ACTIVATIONS
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
 from lrelu_bench.activations.general_form import general_relu
 from lrelu_bench.activations.learned import LearnedReLU, LearnedReLUv2
-from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 
 LEARNED = [name for name in ACTIVATIONS if name.startswith("learned_relu")]

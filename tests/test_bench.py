@@ -23,8 +23,8 @@ from peers.targets import best_tuned, targets
 from run_results import save, seeds
 from tiny_archive import tiny_archive, tiny_members, write_tiny_archive
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.report.compare import collect
 from lrelu_bench.training.precision import choose_compute

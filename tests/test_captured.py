@@ -11,8 +11,8 @@ from test_training import CPU, Silent, experiment
 from tiny_net import tiny_net
 
 from lrelu_bench import runner
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.checkpoint_header import About
-from lrelu_bench.config import Activation
 from lrelu_bench.data import device_loader
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.device_loader import DeviceImages

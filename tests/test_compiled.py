@@ -7,7 +7,7 @@ from test_training import CPU
 from tiny_net import tiny_net
 from torch import nn
 
-from lrelu_bench.config import Activation
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.errors import BenchError
 from lrelu_bench.results import EpochRow
 from lrelu_bench.training.compiled import compiled

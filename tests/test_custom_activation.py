@@ -10,10 +10,11 @@ import pytest
 import torch
 import yaml
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.factory import activation_factory, activation_parameter_count
 from lrelu_bench.activations.norm_act import NormAct
-from lrelu_bench.config import Activation, Experiment
+from lrelu_bench.config import Experiment
 from lrelu_bench.errors import BenchError
 from lrelu_bench.models import xresnet
 from lrelu_bench.protocols import PROTOCOLS

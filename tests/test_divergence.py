@@ -12,8 +12,9 @@ from tiny_net import tiny_net
 from torch import nn
 
 from lrelu_bench import runner
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import learned_activations
-from lrelu_bench.config import Activation, Experiment
+from lrelu_bench.config import Experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.general_form import formula, general_relu, norm_general_relu
 from lrelu_bench.activations.kernels import loops
 from lrelu_bench.activations.norm_act import NormAct
-from lrelu_bench.config import Activation
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

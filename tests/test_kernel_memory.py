@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.general_form import general_relu
 from lrelu_bench.activations.kernels import compiling, loops
 from lrelu_bench.activations.kernels.llvm_pages import unchanged_mappings
 from lrelu_bench.activations.norm_act import NormAct
-from lrelu_bench.config import Activation
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere kernels are compiled as before")
 

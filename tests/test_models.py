@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.config import Activation
 from lrelu_bench.models import LAYERS, AveragePool, course_cnn, xresnet
 
 PARAMETERS = {"xresnet18": 11_200_874, "xresnet34": 21_309_034, "xresnet50": 23_547_754}

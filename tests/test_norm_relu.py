@@ -6,12 +6,12 @@ from test_general_form import LAYOUTS, assert_all_close, drawn, norm, saved_byte
 from torch import nn
 from torch.nn import functional as F
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.fixed import ReLU
 from lrelu_bench.activations.general_form import norm_general_relu
 from lrelu_bench.activations.kernels import cpu, loops
 from lrelu_bench.activations.norm_act import NormAct
-from lrelu_bench.config import Activation
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 ADDED = pytest.mark.parametrize("added", [True, False], ids=["residual", "alone"])

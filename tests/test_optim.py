@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.learned import LearnedReLU
-from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.training.optim import build_optimizer, parameter_groups, set_hyperparameters

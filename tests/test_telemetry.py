@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory, activation_sites
-from lrelu_bench.config import Activation, Experiment
+from lrelu_bench.config import Experiment
 from lrelu_bench.data.datasets import Split
 from lrelu_bench.data.procedural import ProceduralImages
 from lrelu_bench.data.splits import split_indices

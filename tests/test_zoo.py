@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations import ACTIVATIONS
 from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.factory import _class, activation_factory, activation_parameter_count
-from lrelu_bench.config import Activation
 from lrelu_bench.models import xresnet
 
 BASELINES = {

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import learned_activations
 from lrelu_bench.activations.factory import activation_factory
-from lrelu_bench.config import Activation
 from lrelu_bench.protocols import PROTOCOLS
 from lrelu_bench.training.activation_control import ActivationControl
 from lrelu_bench.training.optim import build_optimizer, set_hyperparameters

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import LearnedActivation
 from lrelu_bench.activations.custom import import_path, unrunnable
-from lrelu_bench.config import Activation
 from lrelu_bench.errors import BenchError
 
 ActivationFactory = Callable[[int], nn.Module]

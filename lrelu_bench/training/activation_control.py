@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.base import learned_activations
-from lrelu_bench.config import Activation
 from lrelu_bench.training.optim import Lookahead
 
 

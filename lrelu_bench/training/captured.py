@@ -16,7 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from lrelu_bench.config import Activation
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.errors import BenchError
 from lrelu_bench.protocols import Recipe
 from lrelu_bench.training.objective import Mix

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrelu_bench.config import Activation
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.data.loader import Batches
 from lrelu_bench.protocols import Recipe
 from lrelu_bench.results import Divergence, EpochRow

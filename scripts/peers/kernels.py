@@ -10,10 +10,10 @@ import torch
 from measuring import ratio_interval
 from torch import Tensor, nn
 
+from lrelu_bench.activation_config import Activation
 from lrelu_bench.activations.factory import activation_factory
 from lrelu_bench.activations.kernels import choosing
 from lrelu_bench.activations.norm_act import NormAct
-from lrelu_bench.config import Activation
 from lrelu_bench.training.precision import Compute
 from peers.nets import PlainFormula
 
