@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import publish
@@ -10,6 +11,8 @@ import pytest
 
 from lrelu_bench.config_file import dump_experiment, load_experiment, parse_seeds
 from lrelu_bench.errors import BenchError
+from lrelu_bench.report import comparison_plots
+from lrelu_bench.report.judging import tested_on_boards
 from lrelu_bench.report.output import judged_runs
 from lrelu_bench.report.reproduce import command, seeds_in_words
 from lrelu_bench.shipped import config_path
@@ -48,10 +51,11 @@ def test_the_pages_are_refreshed_once_and_then_left_alone(checkout, capsys):
     assert run(checkout) == 0
     assert readme.read_text() == (
         "# Title\n\n<!-- results:start -->\n\n"
-        "| Data | Epochs | Net | Activation | n | relu, % | Learned, % | Difference, points | Verdict |\n"
-        "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | --- |\n"
-        "| Imagewoof v2 | 5 | xresnet18 | learned_relu_v3 | 3 | 53.7 ± 1.4 | 54.8 ± 1.1 | +1.2 ± 1.2 |"
-        " no detectable difference |\n\n"
+        "| Data | Epochs | Net | Protocol | Activation | n | relu, % | Activation, % | Difference, points |"
+        " Verdict |\n"
+        "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n"
+        "| Imagewoof v2, 128 px | 5 | xresnet18 | leaderboard-2019, bf16 | learned_relu_v3 | 3 | 53.7 ± 1.4 |"
+        " 54.8 ± 1.1 | +1.2 ± 1.2 | no detectable difference |\n\n"
         "<!-- results:end -->\n\nThe end.\n"
     )
     text = results.read_text()
@@ -71,6 +75,37 @@ def test_the_figures_and_the_page_are_drawn_the_same_each_time(checkout):
     assert (checkout / "results" / "report.html").read_text().startswith("<!doctype html>")
     assert run(checkout) == 0
     assert {path: path.read_bytes() for path in drawn} == drawn
+
+
+def test_figures_name_the_settings_of_those_rows_that_differ_from_most(checkout):
+    pairs = 2 * tested_on_boards(judged_runs([checkout / "results"], "relu")[0])
+    cell = "Imagewoof v2, 5 {}, xresnet18{}"
+    assert labels(pairs) == (
+        [cell.format("ep", ": learned_relu_v3 (n=3)")] * 2,
+        [cell.format("epochs", " (n=3)")],
+        "128 px, leaderboard-2019, bf16",
+    )
+    other = tuple(
+        replace(row, size=192, protocol="course-2019", protocol_label="course-2019") for row in pairs[0]
+    )
+    unusual = ", 192 px, course-2019"
+    assert labels([*pairs, other]) == (
+        [
+            *[cell.format("ep", ": learned_relu_v3 (n=3)")] * 2,
+            cell.format("ep", f"{unusual}: learned_relu_v3 (n=3)"),
+        ],
+        [cell.format("epochs", " (n=3)"), cell.format("epochs", f"{unusual} (n=3)")],
+        "128 px, leaderboard-2019, bf16 where nothing else is said",
+    )
+
+
+def labels(pairs):
+    """Of both figures: the lines' names, the panels' titles, and what is said below of all."""
+    points, curves = comparison_plots.differences(pairs), comparison_plots.learning(pairs)
+    (legend,) = curves.legends
+    assert legend.get_title().get_text() == points.get_supxlabel()
+    names = [label.get_text() for label in points.axes[0].get_yticklabels()]
+    return names, [ax.get_title(loc="left") for ax in curves.axes], points.get_supxlabel()
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- results:end --> <!-- results:start -->", README + README])

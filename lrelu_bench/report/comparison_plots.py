@@ -1,6 +1,7 @@
 """Pictures of a comparison: what each activation adds to its baseline, and how fast both learn."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lrelu_bench.atomic_file import write_atomically
-from lrelu_bench.leaderboard import DATASETS
 from lrelu_bench.report.compare import CompareRow
-from lrelu_bench.report.judging import config_of
+from lrelu_bench.report.judging import config_of, tested_on_boards
 from lrelu_bench.report.plot_style import INK, WIDTH, literal, own_style, rendered
-from lrelu_bench.report.wording import data_name
+from lrelu_bench.report.wording import Notes, data_name
 from lrelu_bench.results import load_epochs
 
 
@@ -25,16 +25,13 @@ def draw_comparison(rows: Sequence[CompareRow], folder: Path) -> list[Path]:
     Only rows of tested comparisons on data that has a leaderboard are drawn; without any, nothing is. Raises
     `BenchError` where the epochs of a run cannot be read or a file cannot be written.
     """
-    tested = [
-        row for row in rows if row.dataset in DATASETS and row.verdict and row.verdict.p_adjusted is not None
-    ]
-    baselines = {config_of(row): row for row in rows if row.activation == row.baseline}
+    pairs = tested_on_boards(rows)
     written: list[Path] = []
-    if not tested:
+    if not pairs:
         return written
     for name, picture in (("differences", differences), ("learning", learning)):
         with own_style():
-            content = rendered(picture([(row, baselines[config_of(row)]) for row in tested]), "png")
+            content = rendered(picture(pairs), "png")
         path = folder / f"{name}.png"
         write_atomically(path, content)
         written.append(path)
@@ -53,12 +50,15 @@ def differences(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
             difference.mean, place, xerr=difference.half_width, fmt="o", color=INK, markersize=4, capsize=2
         )
     ax.axvline(0, color="0.4", linewidth=0.8)
+    usual, unusual = _usual_and_unusual([row for row, _ in pairs])
     names = [
-        f"{data_name(row)}, {row.epochs} ep, {row.arch}: {row.activation} (n={row.n})" for row, _ in pairs
+        f"{data_name(row)}, {row.epochs} ep, {row.arch}{unusual(row)}: {row.activation} (n={row.n})"
+        for row, _ in pairs
     ]
     ax.set_yticks(range(len(pairs)), [literal(name) for name in names], fontsize=8)
     ax.set_ylim(len(pairs) - 0.5, -0.5)
     ax.set_xlabel("points above relu, 95 % interval (Welch)")
+    figure.supxlabel(literal(usual), fontsize=9)
     return figure
 
 
@@ -70,6 +70,7 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
     names = list(dict.fromkeys(row.activation for members in panels.values() for row in members))
     shades = mpl.colormaps["cividis"](np.linspace(0, 0.9, max(2, len(names) - 1)))
     colors = dict(zip(names, ["black", *shades], strict=False))
+    usual, unusual = _usual_and_unusual([row for row, _ in pairs])
     columns = 2
     count = ceil(len(panels) / columns)
     figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * count), layout="constrained")
@@ -99,7 +100,7 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
                 linewidth=1.4,
                 linestyle="--" if row is first else "-",
             )
-        title = f"{data_name(first)}, {first.epochs} epochs, {first.arch} (n={first.n})"
+        title = f"{data_name(first)}, {first.epochs} epochs, {first.arch}{unusual(first)} (n={first.n})"
         ax.set_title(literal(title), loc="left", fontsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = {
@@ -107,6 +108,28 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
         for ax in figure.axes
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=4,
+        title=literal(usual),
+        title_fontsize=9,
+    )
     figure.supylabel("accuracy after the epoch, %: mean and range of the runs")
     return figure
+
+
+def _usual_and_unusual(rows: Sequence[CompareRow]) -> tuple[str, Callable[[CompareRow], str]]:
+    """Most rows' size, protocol and precision in words, and what a row's label adds where its own differ."""
+    notes = Notes(rows, ())
+
+    def settings(row: CompareRow) -> tuple[str, ...]:
+        return f"{row.size} px", notes.protocol(row), row.precision
+
+    usual, _ = Counter(map(settings, rows)).most_common(1)[0]
+    common = ", ".join(usual)
+    alike = all(settings(row) == usual for row in rows)
+    return common if alike else f"{common} where nothing else is said", lambda row: "".join(
+        f", {one}" for one, most in zip(settings(row), usual, strict=True) if one != most
+    )

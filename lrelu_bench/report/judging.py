@@ -7,6 +7,7 @@ from typing import Any
 from lrelu_bench.errors import BenchError
 from lrelu_bench.evidence.bootstrap import images_and_seeds_intervals
 from lrelu_bench.evidence.verdicts import Sides, Verdict, judge, not_comparable
+from lrelu_bench.leaderboard import DATASETS
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.pooling import Cell, over_cells
 from lrelu_bench.report.predicted import pairs_on_images
@@ -58,6 +59,16 @@ def config_of(row: CompareRow) -> tuple[Any, ...]:
     """Everything but the activation, in more detail than a table groups by."""
     run = row.runs[0].result
     return *row.setting, run.batch_size, run.lr, run.train_images, run.valid_images
+
+
+def tested_on_boards(rows: Sequence[CompareRow]) -> list[tuple[CompareRow, CompareRow]]:
+    """Of judged rows each that was tested, on data that has a leaderboard, and its baseline's."""
+    baselines = {config_of(row): row for row in rows if row.activation == row.baseline}
+    return [
+        (row, baselines[config_of(row)])
+        for row in rows
+        if row.dataset in DATASETS and row.verdict and row.verdict.p_adjusted is not None
+    ]
 
 
 def why_not_comparable(row: CompareRow, candidates: Sequence[CompareRow], name: str) -> str:

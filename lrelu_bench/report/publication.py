@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from lrelu_bench.leaderboard import DATASETS
 from lrelu_bench.report.compare import CompareRow
-from lrelu_bench.report.judging import config_of
+from lrelu_bench.report.judging import tested_on_boards
 from lrelu_bench.report.markdown import table
 from lrelu_bench.report.reproduce import command
 from lrelu_bench.report.tables import TextTable
@@ -21,18 +20,13 @@ from lrelu_bench.report.wording import (
 
 def answer_table(rows: Sequence[CompareRow]) -> str:
     """Each tested comparison on data that has a leaderboard: accuracies, difference and verdict."""
-    of_config = {config_of(row): row for row in rows if row.activation == row.baseline}
-    tested = [
-        (row, of_config[config_of(row)])
-        for row in rows
-        if row.verdict and row.verdict.p_adjusted is not None and row.dataset in DATASETS
-    ]
-    numeric = ("Epochs", "n", "relu, %", "Learned, %", "Difference, points")
+    notes = Notes(rows, ())
     body = [
         (
-            data_name(row),
+            f"{data_name(row)}, {row.size} px",
             str(row.epochs),
             row.arch,
+            f"{notes.protocol(row)}, {row.precision}",
             row.activation,
             str(min(row.n, other.n)),
             accuracy_cell(other),
@@ -40,9 +34,10 @@ def answer_table(rows: Sequence[CompareRow]) -> str:
             baseline_difference_cell(row),
             row.verdict.word if row.verdict else NOTHING,
         )
-        for row, other in tested
+        for row, other in tested_on_boards(rows)
     ]
-    header = ("Data", "Epochs", "Net", "Activation", "n", *numeric[2:], "Verdict")
+    numeric = ("Epochs", "n", "relu, %", "Activation, %", "Difference, points")
+    header = ("Data", "Epochs", "Net", "Protocol", "Activation", "n", *numeric[2:], "Verdict")
     return table(TextTable(header, frozenset(numeric), tuple(body)))
 
 
