@@ -20,12 +20,13 @@ from lrelu_bench.report.claims import assess
 from lrelu_bench.report.claims_view import claims_markdown
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.inspect import InspectedRun
+from lrelu_bench.report.learned import learned_table
 from lrelu_bench.report.markdown import markdown, pooled_markdown
 from lrelu_bench.report.output import judged_runs, write
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("results")
-_CELL = "h200/imagewoof-v1-128px-{}-leaderboard-2019-{}"
+_CELL = "imagewoof-v1-128px-{}-leaderboard-2019-{}"
 INSIDE = {
     "xresnet18-v3-20-epochs": _CELL.format("20ep-xresnet18-learned_relu_v3", "414e0543"),
     "xresnet34-learned-5-epochs": _CELL.format("5ep-xresnet34-learned_relu", "a6f33a89"),
@@ -41,6 +42,7 @@ def blocks(rows: Sequence[CompareRow], skipped: Sequence[str]) -> dict[str, dict
         "results/README.md": {
             "cells": publication.cells_table(rows),
             "claims": claims_markdown(assessed, ()),
+            "learned": learned_table(rows),
             "statistics": markdown(rows, skipped),
         },
     }

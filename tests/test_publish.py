@@ -12,7 +12,7 @@ import pytest
 from lrelu_bench.config_file import dump_experiment, load_experiment, parse_seeds
 from lrelu_bench.errors import BenchError
 from lrelu_bench.report import comparison_plots
-from lrelu_bench.report.judging import tested_on_boards
+from lrelu_bench.report.judging import comparisons_on_boards
 from lrelu_bench.report.output import judged_runs
 from lrelu_bench.report.reproduce import command, seeds_in_words
 from lrelu_bench.shipped import config_path
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 CELLS = ("relu-leaderboard-2019-1b50077c", "learned_relu_v3-leaderboard-2019-9e1aae90")
 README = "# Title\n\n<!-- results:start -->\nold\n<!-- results:end -->\n\nThe end.\n"
 BLOCKS = "".join(
-    f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("cells", "claims", "statistics")
+    f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("cells", "claims", "learned", "statistics")
 )
 
 
@@ -78,7 +78,7 @@ def test_the_figures_and_the_page_are_drawn_the_same_each_time(checkout):
 
 
 def test_figures_name_the_settings_of_those_rows_that_differ_from_most(checkout):
-    pairs = 2 * tested_on_boards(judged_runs([checkout / "results"], "relu")[0])
+    pairs = 2 * comparisons_on_boards(judged_runs([checkout / "results"], "relu")[0])
     cell = "Imagewoof v2, 5 {}, xresnet18{}"
     assert labels(pairs) == (
         [cell.format("ep", ": learned_relu_v3 (n=3)")] * 2,

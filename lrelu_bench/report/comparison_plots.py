@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.report.compare import CompareRow
-from lrelu_bench.report.judging import config_of, tested_on_boards
+from lrelu_bench.report.judging import comparisons_on_boards, config_of
 from lrelu_bench.report.plot_style import INK, WIDTH, literal, own_style, rendered
 from lrelu_bench.report.wording import Notes, data_name
 from lrelu_bench.results import load_epochs
@@ -25,7 +25,7 @@ def draw_comparison(rows: Sequence[CompareRow], folder: Path) -> list[Path]:
     Only rows of tested comparisons on data that has a leaderboard are drawn; without any, nothing is. Raises
     `BenchError` where the epochs of a run cannot be read or a file cannot be written.
     """
-    pairs = tested_on_boards(rows)
+    pairs = comparisons_on_boards(rows)
     written: list[Path] = []
     if not pairs:
         return written

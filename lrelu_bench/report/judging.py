@@ -61,7 +61,7 @@ def config_of(row: CompareRow) -> tuple[Any, ...]:
     return *row.setting, run.batch_size, run.lr, run.train_images, run.valid_images
 
 
-def tested_on_boards(rows: Sequence[CompareRow]) -> list[tuple[CompareRow, CompareRow]]:
+def comparisons_on_boards(rows: Sequence[CompareRow]) -> list[tuple[CompareRow, CompareRow]]:
     """Of judged rows each that was tested, on data that has a leaderboard, and its baseline's."""
     baselines = {config_of(row): row for row in rows if row.activation == row.baseline}
     return [

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lrelu_bench.report.compare import CompareRow
-from lrelu_bench.report.judging import tested_on_boards
+from lrelu_bench.report.judging import comparisons_on_boards
 from lrelu_bench.report.markdown import table
 from lrelu_bench.report.reproduce import command
 from lrelu_bench.report.tables import TextTable
@@ -34,7 +34,7 @@ def answer_table(rows: Sequence[CompareRow]) -> str:
             baseline_difference_cell(row),
             row.verdict.word if row.verdict else NOTHING,
         )
-        for row, other in tested_on_boards(rows)
+        for row, other in comparisons_on_boards(rows)
     ]
     numeric = ("Epochs", "n", "relu, %", "Activation, %", "Difference, points")
     header = ("Data", "Epochs", "Net", "Protocol", "Activation", "n", *numeric[2:], "Verdict")

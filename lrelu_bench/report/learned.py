@@ -1,0 +1,70 @@
+"""What the parameters of published runs came to: a table with a line per cell, activation and parameter."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lrelu_bench.report.compare import CompareRow
+from lrelu_bench.report.markdown import table
+from lrelu_bench.report.tables import TextTable
+from lrelu_bench.report.wording import Notes, data_name
+from lrelu_bench.telemetry_file import FILE, Floats, Telemetry
+
+
+def learned_table(rows: Sequence[CompareRow]) -> str:
+    """Each learned parameter at the start and after the last epoch, of the finished runs with telemetry.
+
+    Raises `BenchError` where a run's telemetry is there and cannot be read.
+    """
+    notes = Notes(rows, ())
+    body = [
+        (
+            f"{data_name(row)}, {row.size} px",
+            str(row.epochs),
+            row.arch,
+            f"{notes.protocol(row)}, {row.precision}",
+            row.activation,
+            *cells,
+        )
+        for row in rows
+        for cells in _parameters(row)
+    ]
+    numeric = ("n", "Start", "Means of sites", "Channels", "Sites below 0")
+    header = ("Data", "Epochs", "Net", "Protocol", "Activation", "Parameter", *numeric)
+    return table(TextTable(header, frozenset(("Epochs", *numeric)), tuple(body)))
+
+
+def _parameters(row: CompareRow) -> Iterator[tuple[str, ...]]:
+    """Of one row: parameter, runs, start, range of its sites' means and of its channels, sites below 0."""
+    finished = [run.folder for run in row.runs if run.result.status == "complete"]
+    seen = [Telemetry.load(folder) for folder in finished if (folder / FILE).exists()]
+    names = dict.fromkeys(str(name) for one in seen for name in one.parameter)
+    for name in names:
+        runs = [_courses(one, name) for one in seen]
+        ends = [np.array([values[-1].mean() for values in courses]) for courses in runs]
+        below, sites = [int((means < 0).sum()) for means in ends], len(ends[0])
+        yield (
+            name,
+            str(len(runs)),
+            _span([values[0] for courses in runs for values in courses]),
+            _span(ends),
+            _span([values[-1] for courses in runs for values in courses]),
+            f"{_counts(below)} of {sites}",
+        )
+
+
+def _courses(seen: Telemetry, name: str) -> list[Floats]:
+    """A parameter's values by site that has it: each (E + 1, channels)."""
+    parameter = seen.parameter.tolist().index(name)
+    found = (seen.of_parameter(site, parameter) for site in range(len(seen.site)))
+    return [values for values in found if values is not None]
+
+
+def _span(values: Sequence[Floats]) -> str:
+    low, high = (f"{edge(list(map(edge, values))):.3f}".replace("-", "−") for edge in (np.min, np.max))
+    return low if low == high else f"{low} to {high}"
+
+
+def _counts(found: Sequence[int]) -> str:
+    low, high = min(found), max(found)
+    return str(low) if low == high else f"{low} to {high}"
