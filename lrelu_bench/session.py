@@ -107,7 +107,7 @@ class _Training:
             begun = (
                 "goes on with what is to replace it"
                 if continuing.begun_here(folder.staged)
-                else "trains it again"
+                else "trains another in its place, --output DIR one beside it"
             )
             self.console.say(f"seed {seed}: {found.status} already in {folder.path}; --force {begun}")
 

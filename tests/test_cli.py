@@ -78,7 +78,9 @@ def test_run_trains_finds_and_forces(call, tmp_path):
 
     code, out, _ = call(*command)
     assert code == 0
-    assert "seed 0: complete already in" in out
+    place = result.parent.relative_to(tmp_path)
+    ways = "--force trains another in its place, --output DIR one beside it"
+    assert f"seed 0: complete already in {place}; {ways}\n" in out
     assert "epoch 1/1" not in out
     assert result.read_bytes() == before
 
