@@ -162,6 +162,8 @@ def measured_speeds(output: Path) -> Speeds:
             continue
         if result.status != "running" and result.images_per_second:
             found.append(_Finished.of(path.parent, result))
+    # What shared the CPU with a run that was interrupted is not known, so it tells only where no other does.
+    found = [run for run in found if run.gpu or not run.result.resumed] or found
     alike: dict[Speed, list[float]] = defaultdict(list)
     hours: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for run in found:

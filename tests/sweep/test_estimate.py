@@ -258,6 +258,16 @@ def test_runs_of_other_hosts_other_cpus_and_interrupted_ones_share_nothing() -> 
     assert {one.runs_at_once for one in estimate.measured_speeds(Path("out")).known} == {1}
 
 
+def test_an_interrupted_run_on_a_cpu_tells_only_where_no_other_does() -> None:
+    cpu_run(0, "10:00", "12:00", resumed=[40], images_per_second=3.0)
+    (known,) = estimate.measured_speeds(Path("out")).known
+    assert (known.images_per_second, known.runs) == (3.0, 1)
+    cpu_run(1, "13:00", "14:00")
+    found = estimate.measured_speeds(Path("out"))
+    assert [(one.images_per_second, one.runs) for one in found.known] == [(10.0, 1)]
+    assert list(found.run_hours.values()) == [[1.0]]
+
+
 def test_what_is_no_measurement_does_not_count() -> None:
     plan = plan_of()
     save(result_of(plan, 0, status="running"))
