@@ -8,9 +8,11 @@ import pytest
 
 from lrelu_bench import cli
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 # Workers that each compute on all cores stand in each other's way. Before torch is imported, which reads it.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // int(workers))))
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -18,8 +20,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_xdist_auto_num_workers():
     """Half as many again as there are cores: a good fifth of the time, tests wait for others."""
-    cores = os.cpu_count() or 1
-    return cores + cores // 2
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return CORES + CORES // 2
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from lrelu_bench.report import comparison_plots
 from lrelu_bench.report.judging import comparisons_on_boards
 from lrelu_bench.report.output import judged_runs
 from lrelu_bench.report.reproduce import command, seeds_in_words
+from lrelu_bench.report.wording import Notes
 from lrelu_bench.shipped import config_path
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,8 @@ def test_figures_name_the_settings_of_those_rows_that_differ_from_most(checkout)
 
 def labels(pairs):
     """Of both figures: the lines' names, the panels' titles, and what is said below of all."""
-    points, curves = comparison_plots.differences(pairs), comparison_plots.learning(pairs)
+    notes = Notes([row for pair in pairs for row in pair], ())
+    points, curves = comparison_plots.differences(pairs, notes), comparison_plots.learning(pairs, notes)
     (legend,) = curves.legends
     assert legend.get_title().get_text() == points.get_supxlabel()
     names = [label.get_text() for label in points.axes[0].get_yticklabels()]

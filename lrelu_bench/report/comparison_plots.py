@@ -15,7 +15,7 @@ from lrelu_bench.atomic_file import write_atomically
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.judging import comparisons_on_boards, config_of
 from lrelu_bench.report.plot_style import INK, WIDTH, literal, own_style, rendered
-from lrelu_bench.report.wording import Notes, data_name
+from lrelu_bench.report.wording import Notes, data_name, n_cell, pair_n_cell
 from lrelu_bench.results import load_epochs
 
 
@@ -25,20 +25,20 @@ def draw_comparison(rows: Sequence[CompareRow], folder: Path) -> list[Path]:
     Only rows of tested comparisons on data that has a leaderboard are drawn; without any, nothing is. Raises
     `BenchError` where the epochs of a run cannot be read or a file cannot be written.
     """
-    pairs = comparisons_on_boards(rows)
+    pairs, notes = comparisons_on_boards(rows), Notes(rows, ())
     written: list[Path] = []
     if not pairs:
         return written
     for name, picture in (("differences", differences), ("learning", learning)):
         with own_style():
-            content = rendered(picture(pairs), "png")
+            content = rendered(picture(pairs, notes), "png")
         path = folder / f"{name}.png"
         write_atomically(path, content)
         written.append(path)
     return written
 
 
-def differences(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
+def differences(pairs: Sequence[tuple[CompareRow, CompareRow]], notes: Notes) -> Figure:
     """Each row's mean less its baseline's, percentage points, with Welch's 95 % interval; a line per row."""
     figure = Figure(figsize=(WIDTH, 0.9 + 0.28 * len(pairs)), layout="constrained")
     ax = figure.subplots()
@@ -50,10 +50,11 @@ def differences(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
             difference.mean, place, xerr=difference.half_width, fmt="o", color=INK, markersize=4, capsize=2
         )
     ax.axvline(0, color="0.4", linewidth=0.8)
-    usual, unusual = _usual_and_unusual([row for row, _ in pairs])
+    usual, unusual = _usual_and_unusual([row for row, _ in pairs], notes)
     names = [
-        f"{data_name(row)}, {row.epochs} ep, {row.arch}{unusual(row)}: {row.activation} (n={row.n})"
-        for row, _ in pairs
+        f"{data_name(row)}, {row.epochs} ep, {row.arch}{unusual(row)}: {row.activation} "
+        f"(n={pair_n_cell(row, other)})"
+        for row, other in pairs
     ]
     ax.set_yticks(range(len(pairs)), [literal(name) for name in names], fontsize=8)
     ax.set_ylim(len(pairs) - 0.5, -0.5)
@@ -62,7 +63,7 @@ def differences(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
     return figure
 
 
-def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
+def learning(pairs: Sequence[tuple[CompareRow, CompareRow]], notes: Notes) -> Figure:
     """Accuracy after each epoch: the mean and the range of each row's runs; a panel per config."""
     panels: dict[tuple[Any, ...], list[CompareRow]] = {}
     for row, baseline in pairs:
@@ -70,7 +71,7 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
     names = list(dict.fromkeys(row.activation for members in panels.values() for row in members))
     shades = mpl.colormaps["cividis"](np.linspace(0, 0.9, max(2, len(names) - 1)))
     colors = dict(zip(names, ["black", *shades], strict=False))
-    usual, unusual = _usual_and_unusual([row for row, _ in pairs])
+    usual, unusual = _usual_and_unusual([row for row, _ in pairs], notes)
     columns = 2
     count = ceil(len(panels) / columns)
     figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * count), layout="constrained")
@@ -100,7 +101,7 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
                 linewidth=1.4,
                 linestyle="--" if row is first else "-",
             )
-        title = f"{data_name(first)}, {first.epochs} epochs, {first.arch}{unusual(first)} (n={first.n})"
+        title = f"{data_name(first)}, {first.epochs} epochs, {first.arch}{unusual(first)} (n={n_cell(first)})"
         ax.set_title(literal(title), loc="left", fontsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = {
@@ -120,9 +121,8 @@ def learning(pairs: Sequence[tuple[CompareRow, CompareRow]]) -> Figure:
     return figure
 
 
-def _usual_and_unusual(rows: Sequence[CompareRow]) -> tuple[str, Callable[[CompareRow], str]]:
+def _usual_and_unusual(rows: Sequence[CompareRow], notes: Notes) -> tuple[str, Callable[[CompareRow], str]]:
     """Most rows' size, protocol and precision in words, and what a row's label adds where its own differ."""
-    notes = Notes(rows, ())
 
     def settings(row: CompareRow) -> tuple[str, ...]:
         return f"{row.size} px", notes.protocol(row), row.precision

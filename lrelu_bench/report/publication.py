@@ -15,6 +15,7 @@ from lrelu_bench.report.wording import (
     data_cell,
     data_name,
     n_cell,
+    pair_n_cell,
 )
 
 
@@ -28,7 +29,7 @@ def answer_table(rows: Sequence[CompareRow]) -> str:
             row.arch,
             f"{notes.protocol(row)}, {row.precision}",
             row.activation,
-            str(min(row.n, other.n)),
+            pair_n_cell(row, other),
             accuracy_cell(other),
             accuracy_cell(row),
             baseline_difference_cell(row),

@@ -214,6 +214,12 @@ def n_cell(row: CompareRow) -> str:
     return f"{row.n} ({len(row.diverged)} diverged)" if row.diverged else str(row.n)
 
 
+def pair_n_cell(row: CompareRow, other: CompareRow) -> str:
+    """The runs of a row and of its baseline: `5`, or `5 (1 diverged) and 3`."""
+    own, theirs = n_cell(row), n_cell(other)
+    return own if own == theirs else f"{own} and {theirs}"
+
+
 def accuracy_cell(row: CompareRow) -> str:
     """`62.4 ± 1.1`, `62.4 (n=1)`, or `diverged` where no run has a result."""
     if row.mean is None:

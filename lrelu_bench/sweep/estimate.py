@@ -162,16 +162,18 @@ def measured_speeds(output: Path) -> Speeds:
             continue
         if result.status != "running" and result.images_per_second:
             found.append(_Finished.of(path.parent, result))
-    # What shared the CPU with a run that was interrupted is not known, so it tells only where no other does.
-    found = [run for run in found if run.gpu or not run.result.resumed] or found
+    certain = [run for run in found if run.gpu or not run.result.resumed]
+    nets, cells = {run.net for run in certain}, {run.cell for run in certain}
     alike: dict[Speed, list[float]] = defaultdict(list)
     hours: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for run in found:
         speed = run.speed(found, str(output))
-        alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
-        if run.result.status == "complete":
+        # What shared the CPU with a run that was interrupted is not known: it tells only where no other does.
+        if run in certain or run.net not in nets:
+            alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
+        if run.result.status == "complete" and (run in certain or run.cell not in cells):
             whole = run.result.wall_seconds / 3600 / speed.runs_at_once
-            hours[run.result.config_digest, speed.device, speed.precision].append(whole)
+            hours[run.cell].append(whole)
     known = (replace(one, images_per_second=median(all_), runs=len(all_)) for one, all_ in alike.items())
     return Speeds(tuple(known), hours)
 
@@ -202,6 +204,18 @@ class _Finished:
     @property
     def device(self) -> str:
         return self.result.device if self.gpu else _cpu(self.result.device, self.cores)
+
+    @property
+    def net(self) -> tuple[Any, ...]:
+        """What decides the speed."""
+        result = self.result
+        what = (result.arch, result.size, result.activation_name, result.batch_size)
+        return *what, self.device, result.precision
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Experiment, device and precision."""
+        return self.result.config_digest, self.device, self.result.precision
 
     def speed(self, others: Iterable["_Finished"], source: str) -> Speed:
         """How fast the whole device was, with all that shared it."""

@@ -99,7 +99,7 @@ def test_the_answer_comes_first_in_words(example):
     text, _ = example
     tree = Tree(text)
     words = " ".join(tree.text.split())
-    assert "Over cells better than relu: learned_relu; worse in 2 cells" in words
+    assert "Over cells better than relu: learned_relu; in single cells worse: star_relu" in words
     assert "6 rows held against relu: 2 better, 2 worse, 2 no detectable difference." in words
     assert "One run (n=1) is never called a finding." in words
     first_table = text.index("<table")
@@ -154,12 +154,39 @@ def test_a_headline_over_cells_comes_before_single_cells():
     worse = as_rows(list(of_cells(-0.03, spread=0.02)))
     assert headline(worse) == "Over cells worse than relu: learned_relu"
     assert tally(worse) == "3 rows held against relu: 3 no detectable difference."
-    assert "over cells" not in headline(as_rows(list(of_cells(0.0))))
+    assert headline(as_rows(list(of_cells(0.0)))) == "No difference from relu is shown in 3 comparisons"
     found += of_cells(-0.05, protocol="course-2019", protocol_label="course-2019")
     assert headline(as_rows(found)) == (
         "Over cells better than relu: learned_relu (leaderboard-2019); "
         "worse than relu: learned_relu (course-2019)"
     )
+
+
+def one_cell(better, activation, **fields):
+    """Three runs so far from those of relu in one of the cells of `of_cells`."""
+    accuracies = [0.54 + better, 0.55 + better, 0.56 + better]
+    return seeds(*accuracies, activation=activation, epochs=5, experiment=f"one {activation}", **fields)
+
+
+def test_a_headline_names_what_single_cells_find_and_the_cells_together_do_not():
+    elu, gelu = {"name": "elu"}, {"name": "gelu"}
+    found = [*of_cells(0.1), *one_cell(-0.2, elu), *one_cell(-0.2, gelu)]
+    assert headline(as_rows(found)) == (
+        "Over cells better than relu: learned_relu; in single cells worse: elu, gelu"
+    )
+    found = [*of_cells(-0.1), *one_cell(0.2, gelu), *one_cell(-0.2, elu)]
+    assert headline(as_rows(found)) == (
+        "Over cells worse than relu: learned_relu; in single cells better: gelu; in single cells worse: elu"
+    )
+
+
+def test_a_headline_without_a_verdict_over_cells_counts_comparisons():
+    relu, gelu = seeds(0.54, 0.55, 0.56, epochs=5), {"name": "gelu"}
+    assert headline(as_rows([*relu, *one_cell(0.2, gelu)])) == "Better than relu in 1 of 1 comparison"
+    found = [*relu, *one_cell(-0.2, gelu), *one_cell(0.0, LEARNED)]
+    assert headline(as_rows(found)) == "Worse than relu in 1 of 2 comparisons"
+    found += one_cell(0.2, {"name": "silu"})
+    assert headline(as_rows(found)) == "Better than relu in 1 of 3 comparisons, worse in 1"
 
 
 def test_every_picture_is_xml_and_has_a_name_and_a_description(example):

@@ -1,7 +1,8 @@
 """The published table of what parameters came to."""
 
+import numpy as np
 from run_results import LEARNED, run, save
-from run_telemetry import telemetry
+from run_telemetry import EPOCHS, telemetry
 
 from lrelu_bench.report.compare import collect, rows
 from lrelu_bench.report.learned import learned_table
@@ -35,6 +36,24 @@ def test_a_line_per_parameter_spans_all_finished_runs_with_telemetry(tmp_path):
 def test_what_learns_nothing_has_no_line(tmp_path):
     (save(tmp_path, run()) / FILE).write_bytes(telemetry(()).packed())
     assert table(tmp_path) == HEAD
+
+
+def test_a_value_per_layer_has_no_channels_and_nothing_is_below_zero_by_rounding(tmp_path):
+    there = telemetry(("leak",))
+    small = telemetry(
+        ("leak", "own"),
+        channels=np.ones(3, np.int32),
+        values=np.full((EPOCHS + 1, 3), -0.0001, np.float32),
+        offsets=np.array([[[i, i + 1], [0, 0]] for i in range(3)], np.int32),
+    )
+    (save(tmp_path, learned(0)) / FILE).write_bytes(small.packed())
+    assert table(tmp_path).splitlines()[2:] == [f"{CELL} leak | 1 | 0.000 | 0.000 | – | 3 of 3 |"]
+    # Another seed's names are its own.
+    (save(tmp_path, learned(1)) / FILE).write_bytes(telemetry(("other",), values=there.values).packed())
+    assert [line.split(" | ")[5:7] for line in table(tmp_path).splitlines()[2:]] == [
+        ["leak", "1"],
+        ["other", "1"],
+    ]
 
 
 def learned(seed, **changes):

@@ -266,6 +266,13 @@ def test_an_interrupted_run_on_a_cpu_tells_only_where_no_other_does() -> None:
     found = estimate.measured_speeds(Path("out"))
     assert [(one.images_per_second, one.runs) for one in found.known] == [(10.0, 1)]
     assert list(found.run_hours.values()) == [[1.0]]
+    for changes in ({"epochs": 20}, {"arch": "xresnet50"}):
+        plan = plan_of(**changes)
+        values = {"device": "a CPU", "images_per_second": 4.0, "resumed": [40], **changes}
+        save(result_of(plan, **values), gpu=None, cores=2)
+    found = estimate.measured_speeds(Path("out"))
+    assert {(one.arch, one.images_per_second) for one in found.known} == {("xresnet18", 10), ("xresnet50", 4)}
+    assert len(found.run_hours) == 3
 
 
 def test_what_is_no_measurement_does_not_count() -> None:

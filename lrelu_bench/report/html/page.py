@@ -31,7 +31,6 @@ from lrelu_bench.report.wording import (
     accuracy_cell,
     baseline_difference_cell,
     board_line,
-    counted,
     data_name,
     evidence_cell,
     files,
@@ -165,19 +164,19 @@ def verdict_row(row: CompareRow, anchor: str, notes: Notes) -> VerdictRow:
 def headline(rows: Sequence[CompareRow]) -> str:
     """The answer in a sentence: over the cells where that has a verdict, else cell by cell.
 
-    What is so in single cells and not over them, in the other direction, is told with it.
+    With it are told the activations that a single cell finds better or worse, and the cells together do not.
     """
     baseline = rows[0].baseline or "the baseline"
     words = Counter[str](row.verdict.word for row in rows if row.verdict)
     pooled = {word: names for word in ("better", "worse") if (names := _pooled_as(word, rows))}
     if pooled:
         over = "; ".join(f"{word} than {baseline}: {names}" for word, names in pooled.items())
-        against = (
-            f"; {word} in {counted(words[word], 'cell')}"
+        single = (
+            f"; in single cells {word}: {names}"
             for word in ("better", "worse")
-            if words[word] and word not in pooled
+            if (names := _in_single_cells(word, rows))
         )
-        return f"Over cells {over}{''.join(against)}"
+        return f"Over cells {over}{''.join(single)}"
     judged = words["better"] + words["worse"] + words["no detectable difference"]
     of = f"{judged} comparison{'s' * (judged != 1)}"
     if words["better"] and words["worse"]:
@@ -198,6 +197,16 @@ def _pooled_as(word: str, rows: Sequence[CompareRow]) -> str:
         f"{one.activation} ({one.protocol})" if several else one.activation
         for one in pools
         if one.evidence.word == word
+    )
+    return ", ".join(dict.fromkeys(names))
+
+
+def _in_single_cells(word: str, rows: Sequence[CompareRow]) -> str:
+    """The activations of which this is the verdict in a cell, but not over the cells that it belongs to."""
+    names = (
+        row.activation
+        for row in rows
+        if row.verdict and row.verdict.word == word and (not row.pooled or row.pooled.evidence.word != word)
     )
     return ", ".join(dict.fromkeys(names))
 
