@@ -7,7 +7,7 @@ import numpy as np
 from lrelu_bench.report.compare import CompareRow
 from lrelu_bench.report.markdown import table
 from lrelu_bench.report.tables import TextTable
-from lrelu_bench.report.wording import NOTHING, Notes, data_name
+from lrelu_bench.report.wording import NOTHING, SETTING, Notes, setting_cells
 from lrelu_bench.telemetry_file import FILE, Floats, Telemetry
 
 
@@ -19,18 +19,14 @@ def learned_table(rows: Sequence[CompareRow]) -> str:
     notes = Notes(rows, ())
     body = [
         (
-            f"{data_name(row)}, {row.size} px",
-            str(row.epochs),
-            row.arch,
-            f"{notes.protocol(row)}, {row.precision}",
-            row.activation,
+            *setting_cells(row, notes),
             *cells,
         )
         for row in rows
         for cells in _parameters(row)
     ]
     numeric = ("n", "Start", "Means of sites", "Channels", "Sites below 0")
-    header = ("Data", "Epochs", "Net", "Protocol", "Activation", "Parameter", *numeric)
+    header = (*SETTING, "Parameter", *numeric)
     return table(TextTable(header, frozenset(("Epochs", *numeric)), tuple(body)))
 
 

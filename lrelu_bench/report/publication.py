@@ -9,13 +9,14 @@ from lrelu_bench.report.reproduce import command
 from lrelu_bench.report.tables import TextTable
 from lrelu_bench.report.wording import (
     NOTHING,
+    SETTING,
     Notes,
     accuracy_cell,
     baseline_difference_cell,
     data_cell,
-    data_name,
     n_cell,
     pair_n_cell,
+    setting_cells,
 )
 
 
@@ -24,11 +25,7 @@ def answer_table(rows: Sequence[CompareRow]) -> str:
     notes = Notes(rows, ())
     body = [
         (
-            f"{data_name(row)}, {row.size} px",
-            str(row.epochs),
-            row.arch,
-            f"{notes.protocol(row)}, {row.precision}",
-            row.activation,
+            *setting_cells(row, notes),
             pair_n_cell(row, other),
             accuracy_cell(other),
             accuracy_cell(row),
@@ -38,7 +35,7 @@ def answer_table(rows: Sequence[CompareRow]) -> str:
         for row, other in comparisons_on_boards(rows)
     ]
     numeric = ("Epochs", "n", "relu, %", "Activation, %", "Difference, points")
-    header = ("Data", "Epochs", "Net", "Protocol", "Activation", "n", *numeric[2:], "Verdict")
+    header = (*SETTING, "n", *numeric[2:], "Verdict")
     return table(TextTable(header, frozenset(numeric), tuple(body)))
 
 

@@ -11,6 +11,8 @@ from lrelu_bench.printable import visible
 from lrelu_bench.report.compare import CompareRow, DivergedRun, PooledRow, pooled_rows
 
 NOTHING = "–"
+SETTING = ("Data", "Epochs", "Net", "Protocol", "Activation")
+"""Headings of `setting_cells`."""
 _ASCII = str.maketrans({"±": "+/-", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "─": "-", "→": "->"})
 TITLES = {
     "mnist": "MNIST, 60,000 + 10,000 images",
@@ -185,6 +187,12 @@ def data_cell(row: CompareRow) -> str:
     """The data in full: `Imagewoof v1, 160 px files, 20 images per class`."""
     subset = "" if row.subset is None else f"{row.subset} images per class"
     return ", ".join(part for part in (data_name(row), files(row), subset) if part)
+
+
+def setting_cells(row: CompareRow, notes: Notes) -> tuple[str, ...]:
+    """What a published row is of, under the headings `SETTING`."""
+    data = f"{data_name(row)}, {row.size} px"
+    return data, str(row.epochs), row.arch, f"{notes.protocol(row)}, {row.precision}", row.activation
 
 
 def section_title(row: CompareRow) -> str:
