@@ -17,14 +17,7 @@ def learned_table(rows: Sequence[CompareRow]) -> str:
     Raises `BenchError` where a run's telemetry is there and cannot be read.
     """
     notes = Notes(rows, ())
-    body = [
-        (
-            *setting_cells(row, notes),
-            *cells,
-        )
-        for row in rows
-        for cells in _parameters(row)
-    ]
+    body = [(*setting_cells(row, notes), *parameter) for row in rows for parameter in _parameters(row)]
     numeric = ("n", "Start", "Means of sites", "Channels", "Sites below 0")
     header = (*SETTING, "Parameter", *numeric)
     return table(TextTable(header, frozenset(("Epochs", *numeric)), tuple(body)))

@@ -162,16 +162,16 @@ def measured_speeds(output: Path) -> Speeds:
             continue
         if result.status != "running" and result.images_per_second:
             found.append(_Finished.of(path.parent, result))
-    certain = [run for run in found if run.gpu or not run.result.resumed]
-    nets, cells = {run.net for run in certain}, {run.cell for run in certain}
+    workloads = {run.workload for run in found if run.company_known}
+    cells = {run.cell for run in found if run.company_known}
     alike: dict[Speed, list[float]] = defaultdict(list)
     hours: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for run in found:
         speed = run.speed(found, str(output))
-        # What shared the CPU with a run that was interrupted is not known: it tells only where no other does.
-        if run in certain or run.net not in nets:
+        # A run whose company is not known tells only where no other does.
+        if run.company_known or run.workload not in workloads:
             alike[replace(speed, images_per_second=0.0)].append(speed.images_per_second)
-        if run.result.status == "complete" and (run in certain or run.cell not in cells):
+        if run.result.status == "complete" and (run.company_known or run.cell not in cells):
             whole = run.result.wall_seconds / 3600 / speed.runs_at_once
             hours[run.cell].append(whole)
     known = (replace(one, images_per_second=median(all_), runs=len(all_)) for one, all_ in alike.items())
@@ -206,7 +206,12 @@ class _Finished:
         return self.result.device if self.gpu else _cpu(self.result.device, self.cores)
 
     @property
-    def net(self) -> tuple[Any, ...]:
+    def company_known(self) -> bool:
+        """Whether it is known what shared the device: not of a run on a CPU that was interrupted."""
+        return self.gpu or not self.result.resumed
+
+    @property
+    def workload(self) -> tuple[Any, ...]:
         """What decides the speed."""
         result = self.result
         what = (result.arch, result.size, result.activation_name, result.batch_size)
